@@ -1,0 +1,1 @@
+"""End-to-end encrypted peers through a relay that sees ciphertext only."""

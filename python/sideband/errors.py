@@ -1,0 +1,260 @@
+"""The one tree of exceptions.
+
+Every error this package raises on purpose is a `SidebandError`. Messages say what was expected, what came, and what to
+do; they never hold a key, a token, a code or a payload. The native module raises these same classes.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Literal
+
+__all__ = [
+    "CloudApiError",
+    "ConfigError",
+    "IdentityStoreError",
+    "PeerError",
+    "PeerErrorCode",
+    "RpcPeerError",
+    "SbpError",
+    "SbrpBatchError",
+    "SbrpError",
+    "SbrpErrorCode",
+    "SidebandError",
+    "StoreError",
+    "TokenError",
+    "TransportError",
+    "TransportErrorKind",
+]
+
+
+class SidebandError(Exception):
+    """Root of every exception of this package."""
+
+
+class SbrpErrorCode(str, Enum):  # noqa: UP042  (StrEnum's constructor cannot carry the wire number)
+    """An SBRP error code (docs/protocol/sbrp.md, "Codes").
+
+    The value is the code's name on every surface. `wire` is its number in a Control frame, or None for codes that only
+    an endpoint raises and that never travel. `terminal` tells whether the relay closes the connection after sending it.
+    """
+
+    wire: int | None
+    terminal: bool
+
+    def __new__(cls, value: str, wire: int | None, terminal: bool) -> SbrpErrorCode:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.wire = wire
+        member.terminal = terminal
+        return member
+
+    UNAUTHORIZED = "unauthorized", 0x0101, True
+    FORBIDDEN = "forbidden", 0x0102, True
+    DAEMON_NOT_FOUND = "daemon_not_found", 0x0201, True
+    DAEMON_OFFLINE = "daemon_offline", 0x0202, True
+    SESSION_NOT_FOUND = "session_not_found", 0x0301, True
+    SESSION_EXPIRED = "session_expired", 0x0302, True
+    MALFORMED_FRAME = "malformed_frame", 0x0401, True
+    PAYLOAD_TOO_LARGE = "payload_too_large", 0x0402, True
+    INVALID_FRAME_TYPE = "invalid_frame_type", 0x0403, True
+    INVALID_SESSION_ID = "invalid_session_id", 0x0404, True
+    DISALLOWED_SENDER = "disallowed_sender", 0x0405, True
+    INTERNAL_ERROR = "internal_error", 0x0601, True
+    RATE_LIMITED = "rate_limited", 0x0901, False
+    BACKPRESSURE = "backpressure", 0x0902, True
+    SESSION_PAUSED = "session_paused", 0x1001, False
+    SESSION_RESUMED = "session_resumed", 0x1002, False
+    SESSION_ENDED = "session_ended", 0x1003, False
+    SESSION_PENDING = "session_pending", 0x1004, False
+    IDENTITY_KEY_CHANGED = "identity_key_changed", None, True
+    HANDSHAKE_FAILED = "handshake_failed", None, True
+    HANDSHAKE_TIMEOUT = "handshake_timeout", None, True
+    DECRYPT_FAILED = "decrypt_failed", None, True
+    SEQUENCE_ERROR = "sequence_error", None, True
+    SESSION_CLEARED = "session_cleared", None, True
+
+    def __str__(self) -> str:
+        return self.value
+
+    @classmethod
+    def from_wire(cls, number: int) -> SbrpErrorCode:
+        """Return the code a Control frame names by `number`.
+
+        Raises:
+            SbrpError: `malformed_frame` when no code has that number.
+        """
+        for code in cls:
+            if code.wire == number:
+                return code
+        raise SbrpError(cls.MALFORMED_FRAME, f"control code 0x{number:04x} is not known")
+
+
+class SbrpError(SidebandError):
+    """A failure in the secure relay layer.
+
+    Attributes:
+        code: what failed.
+        session_id: the session a relay names when it reports the failure; 0 when it names none.
+    """
+
+    def __init__(self, code: SbrpErrorCode | str, message: str = "", *, session_id: int = 0) -> None:
+        self.code = SbrpErrorCode(code)  # type: ignore[call-arg]  # the functional lookup takes the value alone
+        self.session_id = session_id
+        super().__init__(f"{self.code.value}: {message}" if message else self.code.value)
+
+
+class SbrpBatchError(SbrpError):
+    """One frame of a batch could not be opened.
+
+    Attributes:
+        index: position of the first bad frame, from 0.
+        opened: plaintexts of the frames before it; they count as received.
+    """
+
+    def __init__(self, code: SbrpErrorCode | str, message: str, index: int, opened: list[bytes]) -> None:
+        self.index = index
+        self.opened = opened
+        super().__init__(code, message)
+
+
+class SbpError(SidebandError):
+    """A violation of the application framing (docs/protocol/sbp.md).
+
+    Attributes:
+        code: the number from the table of error codes (1000 to 1199, or 2000 and up).
+        fatal: whether the connection has to close.
+    """
+
+    def __init__(self, code: int, message: str = "", *, fatal: bool = True) -> None:
+        self.code = code
+        self.fatal = fatal
+        super().__init__(f"{code}: {message}" if message else str(code))
+
+
+TransportErrorKind = Literal[
+    "connection_refused",
+    "dns_failure",
+    "tls_failure",
+    "timeout",
+    "abnormal_close",
+    "message_too_large",
+    "authentication_failed",
+    "aborted",
+    "transport_failure",
+]
+
+
+class TransportError(SidebandError):
+    """A failure below the protocol: the network, TLS, or the WebSocket itself.
+
+    Attributes:
+        kind: what failed, one of `TransportErrorKind`.
+        http_status: the status that refused the upgrade, or None.
+        close_code: the WebSocket close code that ended the connection, or None.
+        retry_after: seconds the server asked to wait, or None.
+    """
+
+    def __init__(
+        self,
+        kind: TransportErrorKind,
+        message: str = "",
+        *,
+        http_status: int | None = None,
+        close_code: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.kind: TransportErrorKind = kind
+        self.http_status = http_status
+        self.close_code = close_code
+        self.retry_after = retry_after
+        super().__init__(f"{kind}: {message}" if message else kind)
+
+
+class TokenError(SidebandError):
+    """A relay token was refused (docs/protocol/relay.md, "Tokens").
+
+    Attributes:
+        reason: a short machine-readable cause such as `bad_signature`, `expired` or `wrong_audience`.
+        status: the HTTP status that answers the upgrade: 401, or 403 for region and scope.
+    """
+
+    def __init__(self, reason: str, message: str = "", *, status: int = 401) -> None:
+        self.reason = reason
+        self.status = status
+        super().__init__(f"{reason}: {message}" if message else reason)
+
+
+class IdentityStoreError(SidebandError):
+    """An identity file or a pin store could not be read or written, or is not safe to use."""
+
+
+class StoreError(SidebandError):
+    """A server-side store failed: locked, full, unreachable, or of a newer schema."""
+
+
+class ConfigError(SidebandError):
+    """A setting is unknown, malformed or contradicts another."""
+
+
+class CloudApiError(SidebandError):
+    """The control plane refused a request.
+
+    Attributes:
+        status: the HTTP status.
+        code: the API's own code, such as `UNAUTHORIZED` or `CONFLICT`; empty when it gave none.
+        retry_after: seconds the server asked to wait, or None.
+    """
+
+    def __init__(self, status: int, message: str = "", *, code: str = "", retry_after: float | None = None) -> None:
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after
+        super().__init__(f"{status} {code}: {message}" if code else f"{status}: {message}")
+
+
+PeerErrorCode = Literal[
+    "peer_closed",
+    "rpc_method_already_registered",
+    "rpc_cancelled",
+    "rpc_timeout",
+    "rpc_error",
+    "invalid_pattern",
+    "buffer_overflow",
+    "not_connected",
+    "session_paused",
+    "invalid_state",
+    "cancelled",
+    "message_too_large",
+    "stream_reset",
+    "integrity_error",
+]
+
+
+class PeerError(SidebandError):
+    """A failure in the peer layer.
+
+    Attributes:
+        code: what failed, one of `PeerErrorCode`.
+        details: more about it, safe to log; an empty dict when there is nothing to add.
+    """
+
+    def __init__(self, code: PeerErrorCode, message: str = "", *, details: dict[str, Any] | None = None) -> None:
+        self.code: PeerErrorCode = code
+        self.details = details or {}
+        super().__init__(f"{code}: {message}" if message else code)
+
+
+class RpcPeerError(PeerError):
+    """The other side answered a call with an error.
+
+    Attributes:
+        rpc_code: the number in the E envelope.
+        data: what the other side attached, or None.
+    """
+
+    def __init__(self, rpc_code: int, message: str, data: Any = None) -> None:
+        self.rpc_code = rpc_code
+        self.rpc_message = message
+        self.data = data
+        super().__init__("rpc_error", f"{rpc_code} {message}", details={"code": rpc_code, "data": data})

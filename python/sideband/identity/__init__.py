@@ -1,0 +1,1 @@
+"""Identity keys, pin stores and trust policies."""

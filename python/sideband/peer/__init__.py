@@ -1,0 +1,1 @@
+"""Peers: lifecycle, RPC, events, negotiators, server."""

@@ -1,0 +1,1 @@
+"""SBP without I/O: frames, envelopes, fragments, resumption."""

@@ -1,0 +1,1 @@
+"""Message transports: the interface, WebSocket, and a memory pair."""
