@@ -1,0 +1,22 @@
+#!/bin/sh
+# Run every cargo-fuzz target for FUZZ_SECONDS, starting from the committed seeds.
+set -eu
+
+missing() {
+  printf 'sideband: %s\n' "$1" >&2
+  exit 1
+}
+
+command -v cargo >/dev/null 2>&1 || missing "cargo is not on PATH. Install Rust with rustup (https://rustup.rs)."
+cargo fuzz --version >/dev/null 2>&1 || missing "cargo-fuzz is not installed. Run: cargo install cargo-fuzz --locked"
+cargo +nightly --version >/dev/null 2>&1 ||
+  missing "cargo-fuzz needs a nightly toolchain. Run: rustup toolchain install nightly --profile minimal"
+
+cd rust/fuzz
+for target in $(cargo +nightly fuzz list); do
+  echo "sideband: fuzzing $target for ${FUZZ_SECONDS:-10} s"
+  mkdir -p "corpus/$target"
+  set -- "corpus/$target"
+  [ -d "seeds/$target" ] && set -- "$@" "seeds/$target"
+  cargo +nightly fuzz run "$target" "$@" -- -max_total_time="${FUZZ_SECONDS:-10}" -rss_limit_mb=1024 -timeout=10
+done
