@@ -1,0 +1,572 @@
+"""The native core: SBRP frames, handshake and encrypted sessions, SBP frames.
+
+Implements docs/protocol/sbrp.md and the framing of docs/protocol/sbp.md. Every argument annotated `Buffer` takes any
+C-contiguous bytes-like object: `bytes`, and a `memoryview` over `bytes`, are read in place; anything else is copied once
+before use, so changing it from another thread meanwhile is safe. Failures are the classes of `sideband.errors`; an
+argument of a wrong type is a `TypeError`, a buffer that is not contiguous a `BufferError`.
+"""
+
+from collections.abc import Iterable
+from typing import NoReturn, final
+
+from typing_extensions import Buffer
+
+MAX_FRAME_SIZE: int
+"""Largest SBRP frame: header and payload, 65,549 bytes."""
+MAX_PAYLOAD_SIZE: int
+"""Largest SBRP payload, 65,536 bytes."""
+MAX_PLAINTEXT_SIZE: int
+"""Largest plaintext of one Data message, 65,508 bytes."""
+RELEASE_THRESHOLD: int
+"""Single messages of this many bytes (16 KiB) and more are sealed and opened with the interpreter released."""
+SBP_MAX_FRAME_SIZE: int
+"""Largest SBP frame unless told otherwise, 1 MiB."""
+SBP_MAX_HANDSHAKE_SIZE: int
+"""Largest SBP handshake payload unless told otherwise, 8 KiB."""
+SBP_MAX_SUBJECT_SIZE: int
+"""Largest SBP subject unless told otherwise, 256 bytes."""
+
+# --- SBRP frames -------------------------------------------------------------------------------------------------------
+
+def encode_frame(type: int, session_id: int, payload: Buffer) -> bytes:
+    """Return one frame: header (13 bytes) and payload.
+
+    The type is not required to be known (0 to 255). Known types must carry a session id as the table of frames says.
+
+    Raises:
+        SbrpError: `malformed_frame` for a session id that the type does not allow or that does not fit 64 bits,
+            `payload_too_large` over 65,536 payload bytes (8 for ping and pong), `invalid_frame_type` for a type over 255.
+    """
+
+def decode_frame(data: Buffer) -> tuple[int, int, bytes]:
+    """Return type, session id and payload of exactly one frame, checked in the order of an endpoint.
+
+    Raises:
+        SbrpError: `malformed_frame`, `invalid_frame_type` or `payload_too_large`.
+    """
+
+def decode_frame_header(data: Buffer) -> tuple[int, int, int]:
+    """Return type, payload length and session id of the header that `data` (13 bytes or more) begins with.
+
+    Raises:
+        SbrpError: `malformed_frame`, `invalid_frame_type` or `payload_too_large`.
+    """
+
+def inspect_frame(data: Buffer, sender: int) -> tuple[int, int]:
+    """Return type and session id of one whole frame, checked in the order of a relay; the payload is not copied.
+
+    Args:
+        data: one WebSocket message.
+        sender: who sent it: 0 a client, 1 a daemon.
+
+    Raises:
+        SbrpError: the first of `malformed_frame` (header), `payload_too_large`, `invalid_frame_type`,
+            `invalid_session_id`, `disallowed_sender` (its `session_id` is the frame's, 0 for all others), then
+            `malformed_frame` for a frame that is not whole, has bytes after it, or a wrong size for its type, and
+            `payload_too_large` for a ping or pong over 8 bytes.
+        ValueError: `sender` is neither 0 nor 1.
+    """
+
+def encode_handshake_init(session_id: int, public_key: Buffer) -> bytes:
+    """Return a HandshakeInit frame holding the client's ephemeral key (32 bytes).
+
+    Raises:
+        SbrpError: `malformed_frame` for session id 0 or another length.
+    """
+
+def decode_handshake_init(payload: Buffer) -> bytes:
+    """Return the ephemeral key (32 bytes) of a HandshakeInit payload.
+
+    Raises:
+        SbrpError: `malformed_frame` for another length.
+    """
+
+def encode_handshake_accept(session_id: int, accept: Buffer) -> bytes:
+    """Return a HandshakeAccept frame; `accept` is identity key (32), ephemeral key (32) and signature (64) joined.
+
+    Raises:
+        SbrpError: `malformed_frame` for session id 0 or another length than 128.
+    """
+
+def decode_handshake_accept(payload: Buffer) -> tuple[bytes, bytes, bytes]:
+    """Return identity key (32), ephemeral key (32) and signature (64) of a HandshakeAccept payload.
+
+    Raises:
+        SbrpError: `malformed_frame` for another length than 128.
+    """
+
+def encode_data(session_id: int, payload: Buffer) -> bytes:
+    """Return a Data frame around a sealed payload (nonce, ciphertext, tag; 28 to 65,536 bytes).
+
+    Raises:
+        SbrpError: `malformed_frame` for session id 0 or under 28 bytes, `payload_too_large` over 65,536.
+    """
+
+def decode_data(payload: Buffer) -> int:
+    """Check a Data payload's length (at least 28) and return the sequence number its nonce claims, unverified.
+
+    Raises:
+        SbrpError: `malformed_frame` under 28 bytes.
+    """
+
+def encode_ping(payload: Buffer = b"") -> bytes:
+    """Return a Ping frame with up to 8 bytes of payload.
+
+    Raises:
+        SbrpError: `payload_too_large` over 8 bytes.
+    """
+
+def encode_pong(payload: Buffer = b"") -> bytes:
+    """Return a Pong frame with the payload of the ping it answers, up to 8 bytes.
+
+    Raises:
+        SbrpError: `payload_too_large` over 8 bytes.
+    """
+
+def encode_control(session_id: int, wire: int, message: str = "") -> bytes:
+    """Return a Control frame: the code's number (not required to be known) and a text for people.
+
+    Raises:
+        SbrpError: `payload_too_large` over 65,534 bytes of text, `malformed_frame` for a number over 65,535.
+    """
+
+def decode_control(payload: Buffer) -> tuple[int, str]:
+    """Return number and text of a Control payload. Bad UTF-8 becomes U+FFFD; a leading byte-order mark is dropped.
+
+    Raises:
+        SbrpError: `malformed_frame` under 2 bytes or for an unknown code.
+    """
+
+def encode_signal(session_id: int, signal: int, reason: int = 0) -> bytes:
+    """Return a Signal frame; the two bytes are not required to be known values.
+
+    Raises:
+        SbrpError: `malformed_frame` for session id 0 or a value over 255.
+    """
+
+def decode_signal(payload: Buffer) -> tuple[int, int]:
+    """Return signal (0 ready, 1 close) and reason (0 to 4) of a Signal payload.
+
+    Raises:
+        SbrpError: `malformed_frame` for another length than 2 or an unknown value.
+    """
+
+@final
+class FrameDecoder:
+    """Splits a byte stream into frames. Holds at most one header and one payload; stays failed until `reset`."""
+
+    def __new__(cls) -> FrameDecoder: ...
+    def push(self, data: Buffer) -> list[tuple[int, int, bytes]]:
+        """Take bytes in any pieces and return the frames they complete, each as type, session id and payload.
+
+        When a bad frame follows good ones, the good ones are returned and the next call (also with `b""`) raises.
+
+        Raises:
+            SbrpError: `malformed_frame`, `invalid_frame_type` or `payload_too_large`, again on every call until `reset`.
+        """
+
+    def reset(self) -> None:
+        """Forget everything buffered and any failure."""
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of an unfinished frame; 0 after a failure."""
+
+# --- Replay window -----------------------------------------------------------------------------------------------------
+
+@final
+class ReplayWindow:
+    """Remembers which of the newest `size` sequence numbers were seen; constant memory and time.
+
+    Args:
+        size: 64 to 65,536, a multiple of 64.
+
+    Raises:
+        ConfigError: for another size.
+    """
+
+    def __new__(cls, size: int = 128) -> ReplayWindow: ...
+    def check(self, sequence: int) -> bool:
+        """Return whether `sequence` (0 to 2^64-1) is new and not too old. Changes nothing."""
+
+    def mark(self, sequence: int) -> bool:
+        """Record `sequence` as seen; return False, and change nothing, when `check` refuses it."""
+
+    def reset(self) -> None:
+        """Forget everything seen; the size stays."""
+
+    @property
+    def size(self) -> int:
+        """How many sequence numbers the window covers."""
+
+    @property
+    def highest(self) -> int | None:
+        """The highest sequence number seen, or None."""
+
+    @property
+    def bitmap(self) -> int:
+        """What was seen, as an int: bit i stands for `highest - i`. For tests and diagnostics."""
+
+# --- Keys and handshake ------------------------------------------------------------------------------------------------
+
+@final
+class IdentityKeyPair:
+    """A daemon's long-lived Ed25519 key pair. Its repr shows the public key only; it cannot be copied or pickled."""
+
+    @staticmethod
+    def generate() -> IdentityKeyPair:
+        """Return a new key pair from the operating system's randomness.
+
+        Raises:
+            OSError: the system gave none.
+        """
+
+    @staticmethod
+    def from_private_bytes(private_key: Buffer) -> IdentityKeyPair:
+        """Return the key pair of an Ed25519 seed (32 bytes).
+
+        Raises:
+            SbrpError: `handshake_failed` for another length.
+        """
+
+    def private_bytes(self) -> bytes:
+        """Return the seed (32 bytes), for storing it. The copy is the caller's to protect."""
+
+    @property
+    def public_key(self) -> bytes:
+        """The public key, 32 bytes."""
+
+    def __reduce__(self) -> NoReturn: ...
+
+@final
+class EphemeralKeyPair:
+    """An X25519 key pair of one handshake. The private key is wiped by its first use, also when that use fails."""
+
+    @staticmethod
+    def generate() -> EphemeralKeyPair:
+        """Return a new key pair from the operating system's randomness.
+
+        Raises:
+            OSError: the system gave none.
+        """
+
+    @staticmethod
+    def from_private_bytes(private_key: Buffer) -> EphemeralKeyPair:
+        """Return the key pair of an X25519 scalar (32 bytes).
+
+        Raises:
+            SbrpError: `handshake_failed` for another length.
+        """
+
+    @property
+    def public_key(self) -> bytes:
+        """The public key, 32 bytes; stays readable after use."""
+
+    @property
+    def consumed(self) -> bool:
+        """Whether the private key was used, and so wiped."""
+
+    def __reduce__(self) -> NoReturn: ...
+
+@final
+class SessionKeys:
+    """The two directional keys of a session. Making a session moves them into it: a second one is refused, because it
+    would repeat nonces.
+    """
+
+    @staticmethod
+    def from_bytes(client_to_daemon: Buffer, daemon_to_client: Buffer) -> SessionKeys:
+        """Return keys from bytes (32 each); for tests and vectors.
+
+        Raises:
+            SbrpError: `handshake_failed` for another length.
+        """
+
+    @property
+    def consumed(self) -> bool:
+        """Whether a session took the keys."""
+
+    def __eq__(self, other: object) -> bool:
+        """Compare in constant time; consumed keys equal nothing."""
+
+    def __ne__(self, other: object) -> bool: ...
+    def __reduce__(self) -> NoReturn: ...
+
+    __hash__ = None  # type: ignore[assignment]  # secret and changeable: not a dictionary key
+
+def process_handshake_init(
+    init: Buffer, daemon_id: str, identity: IdentityKeyPair, ephemeral_key_pair: EphemeralKeyPair | None = None
+) -> tuple[bytes, SessionKeys]:
+    """Answer a client's HandshakeInit payload on the daemon: return the HandshakeAccept payload (128 bytes) and the keys.
+
+    The ephemeral key pair, a new one by default, is consumed.
+
+    Raises:
+        SbrpError: `handshake_failed` for another length than 32, a low-order client key, or a used key pair.
+        OSError: the system gave no randomness.
+    """
+
+def verify_handshake_accept(accept: Buffer, daemon_id: str, client_ephemeral_public: Buffer) -> bytes:
+    """Verify the signature of a HandshakeAccept payload strictly, and return the identity key (32 bytes) it proves.
+
+    Nothing is pinned and no key derived: on first contact the caller decides on the key, and only then calls
+    `process_handshake_accept` with it.
+
+    Raises:
+        SbrpError: `handshake_failed` for a wrong length, signature, or identity key (small-order, non-canonical).
+    """
+
+def process_handshake_accept(
+    accept: Buffer, daemon_id: str, pinned_key: Buffer | None, ephemeral_key_pair: EphemeralKeyPair
+) -> SessionKeys:
+    """Finish the handshake on the client and return the session keys. The ephemeral key pair is consumed on any outcome.
+
+    Args:
+        accept: the HandshakeAccept payload, 128 bytes.
+        daemon_id: as given to the daemon, any length, no normalisation.
+        pinned_key: the identity key (32 bytes) to expect, or None on first contact.
+        ephemeral_key_pair: the one whose public key was sent in HandshakeInit.
+
+    Raises:
+        SbrpError: `identity_key_changed` when the accept holds another key than the pinned one, else
+            `handshake_failed`.
+    """
+
+def compute_fingerprint(public_key: Buffer) -> str:
+    """Return `SHA256:` and the SHA-256 of an identity key as 32 uppercase hex pairs joined by colons.
+
+    Raises:
+        SbrpError: `handshake_failed` for another length than 32.
+    """
+
+def sign(identity: IdentityKeyPair, message: Buffer) -> bytes:
+    """Return the Ed25519 signature (64 bytes, RFC 8032) of `message`."""
+
+def verify_signature(public_key: Buffer, message: Buffer, signature: Buffer) -> bool:
+    """Return whether an Ed25519 signature is valid, strictly: canonical key, R and S, no small-order points.
+
+    Wrong lengths are False.
+    """
+
+# --- Sessions ----------------------------------------------------------------------------------------------------------
+
+class Session:
+    """One side of an established session; made as `ClientSession` or `DaemonSession`.
+
+    Safe to share between threads: each direction has its own lock and sequence number, and no nonce is used twice. It
+    cannot be copied or pickled.
+    """
+
+    def seal(self, plaintext: Buffer) -> bytes:
+        """Encrypt one message (0 to 65,508 bytes) and return the Data payload: nonce, ciphertext, tag.
+
+        Raises:
+            SbrpError: `payload_too_large` (no sequence number is spent), `session_cleared`, or `sequence_error` when
+                2^64-2 was used up; then the session is cleared.
+        """
+
+    def open(self, payload: Buffer) -> bytes:
+        """Decrypt one Data payload and mark its sequence number as seen.
+
+        Raises:
+            SbrpError: `decrypt_failed` (under 28 bytes, another direction, or a wrong tag; the window stays as it was),
+                `sequence_error` (seen, or older than the window), `session_cleared`.
+        """
+
+    def seal_frame(self, session_id: int, buffer: Buffer) -> bytes:
+        """Like `seal`, but return a whole Data frame.
+
+        Raises:
+            SbrpError: as `seal`, and `malformed_frame` for session id 0.
+        """
+
+    def open_frame(self, frame: Buffer) -> bytes:
+        """Decode one whole Data frame and decrypt it. The frame's session id is the caller's to check.
+
+        Raises:
+            SbrpError: as `decode_frame` and `open`; `invalid_frame_type` for another type than Data.
+        """
+
+    def seal_frames(self, session_id: int, buffers: Iterable[Buffer]) -> list[bytes]:
+        """Encrypt many messages in one call, the interpreter released, and return ready Data frames in order.
+
+        All or nothing: every size is checked before the first sequence number is spent.
+
+        Raises:
+            SbrpError: as `seal_frame`.
+        """
+
+    def open_frames(self, frames: Iterable[Buffer]) -> list[bytes]:
+        """Decrypt many whole Data frames in one call, the interpreter released, and return the plaintexts in order.
+
+        Raises:
+            SbrpBatchError: at the first bad frame, with the code `open_frame` gives, its `index`, and `opened`, the
+                plaintexts of the frames before it, which count as received.
+        """
+
+    def check_integrity(self) -> bool:
+        """Return whether the session can be resumed: not cleared, counters in range, window consistent."""
+
+    def clear(self) -> None:
+        """Wipe both keys; every later seal and open raises `session_cleared`. Clearing twice is fine."""
+
+    @property
+    def send_sequence(self) -> int:
+        """The sequence number the next sealed message gets."""
+
+    @property
+    def highest_received(self) -> int | None:
+        """The highest sequence number opened, or None."""
+
+    @property
+    def cleared(self) -> bool:
+        """Whether the session was cleared."""
+
+    def _advance_send_sequence(self, sequence: int) -> None:
+        """Skip to a later sequence number, to test exhaustion. It only goes forward, so no nonce can repeat.
+
+        Raises:
+            ValueError: `sequence` is lower than `send_sequence`.
+        """
+
+    def __reduce__(self) -> NoReturn: ...
+
+@final
+class ClientSession(Session):
+    """A session as the daemon holds it: opens client to daemon, seals daemon to client.
+
+    Args:
+        client_id: a name for the client, for the application's own use.
+        keys: consumed.
+        replay_window: 64 to 65,536, a multiple of 64.
+
+    Raises:
+        SbrpError: `session_cleared` when the keys already made a session.
+        ConfigError: for another window size; the keys are not consumed.
+    """
+
+    def __new__(cls, client_id: str, keys: SessionKeys, replay_window: int = 128) -> ClientSession: ...
+    @property
+    def client_id(self) -> str:
+        """The name given at construction."""
+
+@final
+class DaemonSession(Session):
+    """A session as the client holds it: seals client to daemon, opens daemon to client.
+
+    Args:
+        keys: consumed.
+        replay_window: 64 to 65,536, a multiple of 64.
+
+    Raises:
+        SbrpError: `session_cleared` when the keys already made a session.
+        ConfigError: for another window size; the keys are not consumed.
+    """
+
+    def __new__(cls, keys: SessionKeys, replay_window: int = 128) -> DaemonSession: ...
+
+# --- SBP frames --------------------------------------------------------------------------------------------------------
+
+@final
+class SbpFrame:
+    """One decoded SBP frame. Attributes that its kind does not have are None."""
+
+    @property
+    def kind(self) -> int:
+        """0 control, 1 message, 2 ack, 3 error."""
+
+    @property
+    def frame_id(self) -> bytes:
+        """16 bytes."""
+
+    @property
+    def timestamp(self) -> int | None:
+        """Milliseconds since the epoch, or None."""
+
+    @property
+    def op(self) -> int | None:
+        """Of a control frame: 0 handshake, 1 ping, 2 pong, 3 close."""
+
+    @property
+    def subject(self) -> str | None:
+        """Of a message frame."""
+
+    @property
+    def data(self) -> bytes | None:
+        """Of a message frame (perhaps empty), of a handshake, and of a close with a reason."""
+
+    @property
+    def ack_id(self) -> bytes | None:
+        """Of an ack frame: the 16-byte id of the frame it confirms."""
+
+    @property
+    def code(self) -> int | None:
+        """Of an error frame, 0 to 65,535."""
+
+    @property
+    def message(self) -> str | None:
+        """Of an error frame; bad UTF-8 became U+FFFD, a leading byte-order mark was dropped."""
+
+    @property
+    def details(self) -> bytes | None:
+        """Of an error frame, None when empty."""
+
+def sbp_encode_message(frame_id: Buffer, subject: str, data: Buffer, timestamp: int | None = None) -> bytes:
+    """Return a message frame. The subject is not checked: `sbp_check_subject` does that.
+
+    Raises:
+        SbpError: 1002 for a frame id that is not 16 bytes or a timestamp that does not fit 64 bits.
+    """
+
+def sbp_encode_control(frame_id: Buffer, op: int, data: Buffer | None = None, timestamp: int | None = None) -> bytes:
+    """Return a control frame: op 0 handshake (data required), 1 ping and 2 pong (no data), 3 close (optional reason).
+
+    Raises:
+        SbpError: 1002 for an unknown op, missing or superfluous data, a bad frame id or timestamp.
+    """
+
+def sbp_encode_ack(frame_id: Buffer, ack_id: Buffer, timestamp: int | None = None) -> bytes:
+    """Return an ack frame that confirms the frame `ack_id` (16 bytes).
+
+    Raises:
+        SbpError: 1002 for an id that is not 16 bytes or a bad timestamp.
+    """
+
+def sbp_encode_error(
+    frame_id: Buffer, code: int, message: str, details: Buffer = b"", timestamp: int | None = None
+) -> bytes:
+    """Return an error frame. As in the reference, only the low 16 bits of the code travel.
+
+    Raises:
+        SbpError: 1002 for a bad frame id or timestamp.
+    """
+
+def sbp_decode(
+    data: Buffer, max_frame: int = 1048576, max_handshake: int = 8192, max_subject: int = 256
+) -> SbpFrame:
+    """Decode exactly one SBP frame.
+
+    Args:
+        data: the plaintext of one Data message, or one WebSocket message.
+        max_frame: largest frame, bytes.
+        max_handshake: largest data of a handshake frame, bytes.
+        max_subject: largest subject, bytes.
+
+    Raises:
+        SbpError: 1002 for anything malformed; 1000 over a limit, or for a subject that is not allowed, not UTF-8, or
+            begins with a byte-order mark.
+    """
+
+def sbp_check_subject(subject: str, max_subject: int = 256) -> None:
+    """Check that a subject is `rpc`, `event`, `stream`, or begins with `app/`, holds no NUL and is not too long.
+
+    Raises:
+        SbpError: 1000.
+    """
+
+def sbp_frame_id_from_hex(text: str) -> bytes:
+    """Return the 16 bytes of a frame id written as 32 lowercase hex digits.
+
+    Raises:
+        SbpError: 1002 for anything else.
+    """
