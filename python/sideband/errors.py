@@ -12,6 +12,8 @@ from typing import Any, Literal
 __all__ = [
     "CloudApiError",
     "ConfigError",
+    "ConnectionClosed",
+    "IdentityRefusedError",
     "IdentityStoreError",
     "PeerError",
     "PeerErrorCode",
@@ -118,6 +120,24 @@ class SbrpBatchError(SbrpError):
         super().__init__(code, message)
 
 
+class IdentityRefusedError(SbrpError):
+    """The trust policy, or who it asked, refused the daemon's identity key (docs/protocol/trust.md).
+
+    The code is `identity_key_changed` when another key was pinned, `handshake_failed` on a refused first contact.
+    Never retried by itself.
+
+    Attributes:
+        expected: fingerprint of the pinned key, or None when none was pinned.
+        received: fingerprint of the key the daemon proved to hold.
+    """
+
+    def __init__(self, message: str, *, expected: str | None, received: str) -> None:
+        self.expected = expected
+        self.received = received
+        code = SbrpErrorCode.HANDSHAKE_FAILED if expected is None else SbrpErrorCode.IDENTITY_KEY_CHANGED
+        super().__init__(code, message)
+
+
 class SbpError(SidebandError):
     """A violation of the application framing (docs/protocol/sbp.md).
 
@@ -169,6 +189,17 @@ class TransportError(SidebandError):
         self.close_code = close_code
         self.retry_after = retry_after
         super().__init__(f"{kind}: {message}" if message else kind)
+
+
+class ConnectionClosed(TransportError):  # noqa: N818  (an orderly end is no failure of its own)
+    """A connection ended in good order: one side closed it with 1000 or 1001, or this side closed it.
+
+    Raised by `Connection.receive` and by sending on a connection that was closed; iteration ends without it. `kind` is
+    `aborted`.
+    """
+
+    def __init__(self, message: str = "the connection is closed", *, close_code: int | None = None) -> None:
+        super().__init__("aborted", message, close_code=close_code)
 
 
 class TokenError(SidebandError):
