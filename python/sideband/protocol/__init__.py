@@ -1,1 +1,1 @@
-"""SBP without I/O: frames, envelopes, fragments, resumption."""
+"""SBP: framing, RPC and event envelopes, and the extensions of a session, without I/O."""
