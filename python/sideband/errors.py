@@ -77,7 +77,7 @@ class SbrpErrorCode(str, Enum):  # noqa: UP042  (StrEnum's constructor cannot ca
     SESSION_CLEARED = "session_cleared", None, True
 
     def __str__(self) -> str:
-        return self.value
+        return str(self.value)
 
     @classmethod
     def from_wire(cls, number: int) -> SbrpErrorCode:
