@@ -1,0 +1,1 @@
+"""Benchmarks against rivals: `make bench`, or `python -m benches --help`."""

@@ -1,0 +1,133 @@
+"""Interleaved measurement.
+
+All contestants of a comparison are measured in turns, round after round, and each is judged by the median of its
+rounds. Whatever else the machine does then falls on all of them alike, so ratios hold where absolute figures do not.
+"""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Contestant", "Settings", "SuiteResult", "Table", "measure"]
+
+Prepare = Callable[[int], Callable[[], object]]
+"""Given a number of operations, set up what they need and return the call that does them; only that call is timed."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how often to measure.
+
+    Attributes:
+        rounds: samples of each contestant, at least 7.
+        sample_seconds: what one sample should take; the number of operations in it is chosen accordingly.
+    """
+
+    rounds: int = 9
+    sample_seconds: float = 0.03
+
+    def __post_init__(self) -> None:
+        if self.rounds < 7:
+            raise ValueError(f"a median needs at least 7 rounds, not {self.rounds}")
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way of doing the work that a comparison is about.
+
+    Attributes:
+        name: as the report shows it.
+        prepare: see `Prepare`.
+        per_call: operations that are done at least and in multiples of, such as the size of a batch.
+        max_operations: most operations in one sample, to bound the memory that preparing takes.
+    """
+
+    name: str
+    prepare: Prepare
+    per_call: int = 1
+    max_operations: int = 1_000_000
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of a report; cells are formatted already."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+
+@dataclass
+class SuiteResult:
+    """What a suite found.
+
+    Attributes:
+        tables: for people.
+        samples: for programs: every sample of every contestant, in seconds an operation, or whatever the suite says.
+        aims: what was expected and what came, one line each.
+    """
+
+    tables: list[Table]
+    samples: dict[str, Any] = field(default_factory=dict)
+    aims: list[str] = field(default_factory=list)
+
+
+def measure(
+    contestants: list[Contestant], settings: Settings, clock: Callable[[], float] = time.thread_time
+) -> Mapping[str, list[float]]:
+    """Return seconds an operation for each contestant, one number a round.
+
+    Args:
+        contestants: measured in turns, in this order.
+        settings: rounds and length of a sample.
+        clock: `time.thread_time` for work of one thread, which other processes then disturb least;
+            `time.perf_counter` for anything that waits or has helpers.
+    """
+    counts = {contestant.name: _calibrate(contestant, settings, clock) for contestant in contestants}
+    samples: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
+    for _ in range(settings.rounds):
+        for contestant in contestants:
+            count = counts[contestant.name]
+            samples[contestant.name].append(_time(contestant, count, clock) / count)
+    return samples
+
+
+def median(samples: Mapping[str, list[float]], name: str) -> float:
+    """Return the median of a contestant's samples."""
+    return statistics.median(samples[name])
+
+
+def spread(samples: Mapping[str, list[float]], name: str) -> float:
+    """Return how far the middle half of the samples lies apart, as a share of the median."""
+    low, _, high = statistics.quantiles(samples[name], n=4)
+    return (high - low) / median(samples, name)
+
+
+def _calibrate(contestant: Contestant, settings: Settings, clock: Callable[[], float]) -> int:
+    count = contestant.per_call
+    while True:
+        elapsed = _time(contestant, count, clock)
+        if elapsed >= settings.sample_seconds or count * 2 > contestant.max_operations:
+            return count
+        wanted = count * settings.sample_seconds / max(elapsed, 1e-6) * 1.1
+        # The first calls are slow ones, so trust an estimate only so far.
+        count = min(int(wanted), count * 20, contestant.max_operations)
+        count = max(contestant.per_call, count // contestant.per_call * contestant.per_call)
+
+
+def _time(contestant: Contestant, count: int, clock: Callable[[], float]) -> float:
+    call = contestant.prepare(count)
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        started = clock()
+        call()
+        return clock() - started
+    finally:
+        if collecting:
+            gc.enable()
