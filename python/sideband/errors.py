@@ -15,6 +15,7 @@ __all__ = [
     "ConnectionClosed",
     "IdentityRefusedError",
     "IdentityStoreError",
+    "NotFoundError",
     "PeerError",
     "PeerErrorCode",
     "RpcPeerError",
@@ -207,7 +208,8 @@ class TokenError(SidebandError):
 
     Attributes:
         reason: a short machine-readable cause such as `bad_signature`, `expired` or `wrong_audience`.
-        status: the HTTP status that answers the upgrade: 401, or 403 for region and scope.
+        status: the HTTP status that answers the upgrade: 401; 403 for region and scope; 503 when the issuer's keys cannot
+            be had, which is no fault of the token.
     """
 
     def __init__(self, reason: str, message: str = "", *, status: int = 401) -> None:
@@ -222,6 +224,10 @@ class IdentityStoreError(SidebandError):
 
 class StoreError(SidebandError):
     """A server-side store failed: locked, full, unreachable, or of a newer schema."""
+
+
+class NotFoundError(SidebandError):
+    """What an admin named is not in the store: an account, user, daemon, key, token or session."""
 
 
 class ConfigError(SidebandError):
