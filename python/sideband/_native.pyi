@@ -1,15 +1,63 @@
 """The native core: SBRP frames, handshake and encrypted sessions, SBP frames.
 
 Implements docs/protocol/sbrp.md and the framing of docs/protocol/sbp.md. Every argument annotated `Buffer` takes any
-C-contiguous bytes-like object: `bytes`, and a `memoryview` over `bytes`, are read in place; anything else is copied once
-before use, so changing it from another thread meanwhile is safe. Failures are the classes of `sideband.errors`; an
-argument of a wrong type is a `TypeError`, a buffer that is not contiguous a `BufferError`.
+C-contiguous bytes-like object: `bytes`, and a `memoryview` over `bytes`, are read in place; anything else is copied
+once before use, so changing it from another thread meanwhile is safe. Failures are the classes of `sideband.errors`;
+an argument of a wrong type is a `TypeError`, a buffer that is not contiguous a `BufferError`.
 """
 
 from collections.abc import Iterable
 from typing import NoReturn, final
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
+
+__all__ = [
+    "MAX_FRAME_SIZE",
+    "MAX_PAYLOAD_SIZE",
+    "MAX_PLAINTEXT_SIZE",
+    "RELEASE_THRESHOLD",
+    "SBP_MAX_FRAME_SIZE",
+    "SBP_MAX_HANDSHAKE_SIZE",
+    "SBP_MAX_SUBJECT_SIZE",
+    "ClientSession",
+    "DaemonSession",
+    "EphemeralKeyPair",
+    "FrameDecoder",
+    "IdentityKeyPair",
+    "ReplayWindow",
+    "SbpFrame",
+    "Session",
+    "SessionKeys",
+    "compute_fingerprint",
+    "decode_control",
+    "decode_data",
+    "decode_frame",
+    "decode_frame_header",
+    "decode_handshake_accept",
+    "decode_handshake_init",
+    "decode_signal",
+    "encode_control",
+    "encode_data",
+    "encode_frame",
+    "encode_handshake_accept",
+    "encode_handshake_init",
+    "encode_ping",
+    "encode_pong",
+    "encode_signal",
+    "inspect_frame",
+    "process_handshake_accept",
+    "process_handshake_init",
+    "sbp_check_subject",
+    "sbp_decode",
+    "sbp_encode_ack",
+    "sbp_encode_control",
+    "sbp_encode_error",
+    "sbp_encode_message",
+    "sbp_frame_id_from_hex",
+    "sign",
+    "verify_handshake_accept",
+    "verify_signature",
+]
 
 MAX_FRAME_SIZE: int
 """Largest SBRP frame: header and payload, 65,549 bytes."""
@@ -26,16 +74,17 @@ SBP_MAX_HANDSHAKE_SIZE: int
 SBP_MAX_SUBJECT_SIZE: int
 """Largest SBP subject unless told otherwise, 256 bytes."""
 
-# --- SBRP frames -------------------------------------------------------------------------------------------------------
+# --- SBRP frames ---
 
-def encode_frame(type: int, session_id: int, payload: Buffer) -> bytes:
+def encode_frame(frame_type: int, session_id: int, payload: Buffer) -> bytes:
     """Return one frame: header (13 bytes) and payload.
 
     The type is not required to be known (0 to 255). Known types must carry a session id as the table of frames says.
 
     Raises:
         SbrpError: `malformed_frame` for a session id that the type does not allow or that does not fit 64 bits,
-            `payload_too_large` over 65,536 payload bytes (8 for ping and pong), `invalid_frame_type` for a type over 255.
+            `payload_too_large` over 65,536 payload bytes (8 for ping and pong), `invalid_frame_type` for a type over
+            255.
     """
 
 def decode_frame(data: Buffer) -> tuple[int, int, bytes]:
@@ -162,7 +211,7 @@ class FrameDecoder:
         When a bad frame follows good ones, the good ones are returned and the next call (also with `b""`) raises.
 
         Raises:
-            SbrpError: `malformed_frame`, `invalid_frame_type` or `payload_too_large`, again on every call until `reset`.
+            SbrpError: `malformed_frame`, `invalid_frame_type` or `payload_too_large`, on every call until `reset`.
         """
 
     def reset(self) -> None:
@@ -172,7 +221,7 @@ class FrameDecoder:
     def buffered_bytes(self) -> int:
         """Bytes of an unfinished frame; 0 after a failure."""
 
-# --- Replay window -----------------------------------------------------------------------------------------------------
+# --- Replay window ---
 
 @final
 class ReplayWindow:
@@ -207,7 +256,7 @@ class ReplayWindow:
     def bitmap(self) -> int:
         """What was seen, as an int: bit i stands for `highest - i`. For tests and diagnostics."""
 
-# --- Keys and handshake ------------------------------------------------------------------------------------------------
+# --- Keys and handshake ---
 
 @final
 class IdentityKeyPair:
@@ -270,8 +319,9 @@ class EphemeralKeyPair:
 
 @final
 class SessionKeys:
-    """The two directional keys of a session. Making a session moves them into it: a second one is refused, because it
-    would repeat nonces.
+    """The two directional keys of a session.
+
+    Making a session moves them into it: a second one is refused, because it would repeat nonces.
     """
 
     @staticmethod
@@ -286,10 +336,10 @@ class SessionKeys:
     def consumed(self) -> bool:
         """Whether a session took the keys."""
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, value: object, /) -> bool:
         """Compare in constant time; consumed keys equal nothing."""
 
-    def __ne__(self, other: object) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
     def __reduce__(self) -> NoReturn: ...
 
     __hash__ = None  # type: ignore[assignment]  # secret and changeable: not a dictionary key
@@ -297,7 +347,7 @@ class SessionKeys:
 def process_handshake_init(
     init: Buffer, daemon_id: str, identity: IdentityKeyPair, ephemeral_key_pair: EphemeralKeyPair | None = None
 ) -> tuple[bytes, SessionKeys]:
-    """Answer a client's HandshakeInit payload on the daemon: return the HandshakeAccept payload (128 bytes) and the keys.
+    """Answer a HandshakeInit payload on the daemon: return the HandshakeAccept payload (128 bytes) and the keys.
 
     The ephemeral key pair, a new one by default, is consumed.
 
@@ -319,7 +369,9 @@ def verify_handshake_accept(accept: Buffer, daemon_id: str, client_ephemeral_pub
 def process_handshake_accept(
     accept: Buffer, daemon_id: str, pinned_key: Buffer | None, ephemeral_key_pair: EphemeralKeyPair
 ) -> SessionKeys:
-    """Finish the handshake on the client and return the session keys. The ephemeral key pair is consumed on any outcome.
+    """Finish the handshake on the client and return the session keys.
+
+    The ephemeral key pair is consumed on any outcome.
 
     Args:
         accept: the HandshakeAccept payload, 128 bytes.
@@ -348,8 +400,9 @@ def verify_signature(public_key: Buffer, message: Buffer, signature: Buffer) -> 
     Wrong lengths are False.
     """
 
-# --- Sessions ----------------------------------------------------------------------------------------------------------
+# --- Sessions ---
 
+@disjoint_base
 class Session:
     """One side of an established session; made as `ClientSession` or `DaemonSession`.
 
@@ -465,7 +518,7 @@ class DaemonSession(Session):
 
     def __new__(cls, keys: SessionKeys, replay_window: int = 128) -> DaemonSession: ...
 
-# --- SBP frames --------------------------------------------------------------------------------------------------------
+# --- SBP frames ---
 
 @final
 class SbpFrame:
@@ -541,9 +594,7 @@ def sbp_encode_error(
         SbpError: 1002 for a bad frame id or timestamp.
     """
 
-def sbp_decode(
-    data: Buffer, max_frame: int = 1048576, max_handshake: int = 8192, max_subject: int = 256
-) -> SbpFrame:
+def sbp_decode(data: Buffer, max_frame: int = 1048576, max_handshake: int = 8192, max_subject: int = 256) -> SbpFrame:
     """Decode exactly one SBP frame.
 
     Args:

@@ -1,0 +1,22 @@
+//! The sans-I/O core of sideband: SBRP frames, the handshake and encrypted sessions (docs/protocol/sbrp.md), and SBP
+//! frames (docs/protocol/sbp.md).
+//!
+//! Nothing here does I/O, reads a clock, or draws randomness: bytes and keys come in, bytes and errors go out.
+
+#![forbid(unsafe_code)]
+
+pub mod aead;
+pub mod code;
+pub mod error;
+pub mod frame;
+pub mod handshake;
+pub mod identity;
+pub mod kdf;
+pub mod payload;
+pub mod replay;
+pub mod sbp;
+pub mod session;
+pub mod stream;
+
+pub use code::Code;
+pub use error::{Error, SbpError};

@@ -1,0 +1,53 @@
+//! `bytes` objects that are filled in place, so that encryption needs no second copy and can run with the interpreter
+//! released.
+
+use pyo3::exceptions::PyOverflowError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+/// A new `bytes` object that nobody else has seen yet, and whose contents may therefore still be written.
+pub struct Output<'py>(Bound<'py, PyBytes>);
+
+impl<'py> Output<'py> {
+    /// The concatenation of `parts`, copied once and not zeroed before.
+    #[allow(unsafe_code, reason = "PyO3 has no safe way to fill a bytes object under the limited API without zeroing")]
+    pub fn concat(py: Python<'py>, parts: &[&[u8]]) -> PyResult<Self> {
+        let size: usize = parts.iter().map(|part| part.len()).sum();
+        let signed = isize::try_from(size).map_err(|_| PyOverflowError::new_err("the result is too long"))?;
+        // SAFETY: a null pointer asks for an object of this size with uninitialised contents, which is documented as the
+        // way to make `bytes` to be filled; an error is turned into an exception. All of it is initialised below, as the
+        // parts' sizes add up to `size`, before any reference to the contents exists.
+        unsafe {
+            let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), signed);
+            let bytes = Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<PyBytes>();
+            let mut target = ffi::PyBytes_AsString(bytes.as_ptr()).cast::<u8>();
+            for part in parts {
+                std::ptr::copy_nonoverlapping(part.as_ptr(), target, part.len());
+                target = target.add(part.len());
+            }
+            Ok(Self(bytes))
+        }
+    }
+
+    /// The contents, to be changed in place.
+    #[allow(unsafe_code, reason = "bytes objects have no safe way to be written")]
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        let size = self.0.as_bytes().len();
+        if size == 0 {
+            // The one empty object is shared by the whole interpreter.
+            return &mut [];
+        }
+        // SAFETY: `concat` made and initialised the object and nobody else has a reference to it, so this is the only
+        // way to its memory. Objects made from a null pointer are never the interpreter's shared ones, but the empty one.
+        unsafe {
+            let start = ffi::PyBytes_AsString(self.0.as_ptr()).cast::<u8>();
+            std::slice::from_raw_parts_mut(start, size)
+        }
+    }
+
+    /// The finished object.
+    pub fn into_bytes(self) -> Bound<'py, PyBytes> {
+        self.0
+    }
+}
