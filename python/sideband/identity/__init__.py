@@ -1,1 +1,31 @@
 """Identity keys, pin stores and trust policies."""
+
+from sideband._native import IdentityKeyPair, compute_fingerprint
+from sideband.identity.file_store import FileIdentityKeyStore
+from sideband.identity.key_file import FileIdentity
+from sideband.identity.keyring_store import KeyringIdentityKeyStore
+from sideband.identity.sqlite_store import SqliteIdentityKeyStore
+from sideband.identity.store import IdentityKeyStore, MemoryIdentityKeyStore
+from sideband.identity.trust import IdentityTrust, TrustOutcome, TrustPolicy, Verdict, decide
+
+__all__ = [
+    "FileIdentity",
+    "FileIdentityKeyStore",
+    "IdentityKeyPair",
+    "IdentityKeyStore",
+    "IdentityTrust",
+    "KeyringIdentityKeyStore",
+    "MemoryIdentityKeyStore",
+    "SqliteIdentityKeyStore",
+    "TrustOutcome",
+    "TrustPolicy",
+    "Verdict",
+    "compute_fingerprint",
+    "decide",
+    "generate_identity_key_pair",
+]
+
+
+def generate_identity_key_pair() -> IdentityKeyPair:
+    """Return a fresh Ed25519 identity key pair that exists in memory only; `FileIdentity` keeps one."""
+    return IdentityKeyPair.generate()
