@@ -7,37 +7,59 @@ clock, a random source or a socket of its own.
     connection.start()
     write(connection.take(256 * 1024))
     for event in connection.receive(frame): ...
-    write(connection.take(256 * 1024))          # after every receive, send_*, resumed and on_deadline
+    write(connection.take(256 * 1024))  # after every receive, send_*, resumed and on_deadline
 
 Nothing here blocks or is asynchronous. It is not thread-safe.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from sideband._native import sbp_check_subject, sbp_encode_control, sbp_encode_message
+from sideband.errors import PeerError, SbpError
+from sideband.protocol.envelopes import MISSING, encode_error, encode_notification, encode_request, encode_result
 from sideband.protocol.events import Event
 from sideband.protocol.fragments import PROCESS_FRAGMENTS, FragmentBudget
-from sideband.protocol.handshake import BIN_1, FRAG_1, RESUME_1, HandshakePayload
-from sideband.protocol.limits import DEFAULT_LIMITS, SbpLimits
+from sideband.protocol.handshake import (
+    BIN_1,
+    FRAG_1,
+    MAX_FRAME_KEY,
+    RESUME_1,
+    STREAM_1,
+    HandshakePayload,
+    encode_handshake,
+)
+from sideband.protocol.inbound import CANCEL_EVENT, Inbound
+from sideband.protocol.limits import DEFAULT_LIMITS, MIN_PIECE_BYTES, SbpLimits
+from sideband.protocol.link import CONTROL_CLOSE, CONTROL_HANDSHAKE, Link
+from sideband.protocol.outbox import PIECE_OVERHEAD
+from sideband.protocol.patterns import check_event_name
+from sideband.protocol.recovery import Recovery
+from sideband.protocol.resume import ACK, GAP, RESUME_SUBJECT, STATE, encode_resume
+from sideband.protocol.subjects import APP_PREFIX, EVENT, RESERVED_PREFIX, RPC, STREAM_SUBJECT
 
 __all__ = ["DEFAULT_CAPS", "MISSING", "SbpConnection"]
 
-MISSING: Final[Any] = object()
-"""Stands for params, a result or data that is absent, which is not the same as null."""
-
 DEFAULT_CAPS: Final = (RESUME_1, FRAG_1, BIN_1)
+"""The extensions that a peer lists unless told otherwise."""
 
 
 class SbpConnection:
     """SBP framing, envelopes, and the extensions resume/1, frag/1 and bin/1 where both sides list them.
 
+    Every `send_*` raises `PeerError`: `not_connected` before the handshake has come, `peer_closed` after a close or a
+    failure, `message_too_large` when the frame is over `max_message_size`, `buffer_overflow` when
+    `limits.send_buffer_bytes` wait already; and `SbpError` 1100 (not fatal) when a value cannot be encoded. Then
+    nothing was queued. While paused they queue; what waits then goes out after the repeats.
+
     Args:
-        local: what our handshake says. `resume/1` is left out of it when the connection is not `resumable`, and
-            capabilities that this class does not implement are left out; `sideband:max_frame` is added with frag/1.
+        local: what our handshake says. `resume/1` is left out of it when the connection is not `resumable`, and so are
+            capabilities that are not implemented here; `sideband:max_frame` is added with frag/1.
         opener: True on the side that opened the connection (the client).
         max_frame_payload: the largest frame one message of the transport carries: 65,508 over SBRP, 1 MiB plain.
         clock: seconds, monotonic.
@@ -50,6 +72,8 @@ class SbpConnection:
         SbpError: 1002 when `local` does not make a valid handshake.
     """
 
+    __slots__ = ("_handshake", "_inbound", "_link", "_recovery", "opener")
+
     def __init__(
         self,
         *,
@@ -61,67 +85,153 @@ class SbpConnection:
         fragment_budget: FragmentBudget = PROCESS_FRAGMENTS,
         resumable: bool = False,
         limits: SbpLimits = DEFAULT_LIMITS,
-    ) -> None: ...
+    ) -> None:
+        self.opener = opener
+        caps = [cap for cap in local.caps if cap not in _IMPLEMENTED or _usable(cap, resumable, max_frame_payload)]
+        metadata = dict(local.metadata)
+        if FRAG_1 in caps:
+            metadata[MAX_FRAME_KEY] = limits.max_frame
+        self._handshake = encode_handshake(HandshakePayload(local.peer_id, tuple(caps), metadata))
+        self._link = Link(
+            offered=frozenset(caps).intersection(_IMPLEMENTED),
+            max_payload=max_frame_payload,
+            clock=clock,
+            random=random,
+            budget=fragment_budget,
+            limits=limits,
+        )
+        self._recovery = Recovery(self._link)
+        self._inbound = Inbound(self._link, self._recovery)
 
     @property
     def capabilities(self) -> frozenset[str]:
         """What both sides listed and this class speaks; empty until the handshake has come."""
+        return self._link.capabilities
 
     @property
     def remote(self) -> HandshakePayload | None:
         """The other side's handshake, or None until it has come."""
+        return self._link.remote
 
     @property
     def max_message_size(self) -> int:
         """The largest SBP frame that can be sent, in bytes: with frag/1 the smaller `sideband:max_frame` of the two."""
+        return self._link.max_message
 
     @property
     def wants_write(self) -> bool:
-        """Whether `take` would return something now."""
+        """Whether `take` would return something now. May be True once when a full window turns out to hold all back."""
+        link = self._link
+        if link.paused:
+            return False
+        if link.control or link.outbox.ready():
+            return True
+        order = link.order
+        return not link.closed and order is not None and (order.ack_due or order.state_due)
 
     @property
     def buffered_bytes(self) -> int:
         """Bytes queued and not yet taken. Frames kept for repeating are not in it."""
+        return self._link.outbox.buffered
+
+    @property
+    def retained_bytes(self) -> int:
+        """Bytes that have left and are kept for repeating until the other side acknowledges them."""
+        window = self._link.outbox.window
+        return 0 if window is None else window.held_bytes
 
     @property
     def closed(self) -> bool:
         """Whether a close was sent or came, or the protocol failed. Nothing more is accepted for sending."""
-
-    # Every send_* raises PeerError: `not_connected` before the handshake has come, `peer_closed` after a close or a
-    # failure, `message_too_large` when the frame is over max_message_size, `buffer_overflow` when
-    # limits.send_buffer_bytes are waiting already; and SbpError 1100 (not fatal) when a value cannot be encoded.
-    # Then nothing was queued. While paused they queue; what waits then goes out after the repeats.
+        return self._link.closed
 
     def start(self) -> None:
         """Queue our handshake. Call once, first."""
+        link = self._link
+        link.control.append(sbp_encode_control(link.ids.fresh(), CONTROL_HANDSHAKE, self._handshake))
 
     def send_request(self, method: str, params: Any = MISSING) -> bytes:
         """Queue a call and return its cid (16 bytes). MISSING leaves `p` out; None sends null."""
+        link = self._link
+        link.check_open()
+        cid = link.covered_id()
+        data = encode_request(cid, method, params, binary=link.binary)
+        size = _RPC_OVERHEAD + len(data)
+        if size <= link.whole:
+            link.check_buffer(size)
+            link.outbox.append(sbp_encode_message(cid, RPC, data))
+        else:
+            link.check_size(size)
+            # In pieces its number comes with the last of them, so the request itself needs another id.
+            cid = link.ids.fresh()
+            data = encode_request(cid, method, params, binary=link.binary)
+            link.outbox.append_large(sbp_encode_message(cid, RPC, data), loose=True)
+        link.calls.add(cid)
+        return cid
 
     def send_result(self, cid: bytes, value: Any = MISSING) -> None:
-        """Queue the answer to the request `cid`."""
+        """Queue the answer to the request `cid`. MISSING leaves `result` out; None sends null."""
+        link = self._link
+        link.check_open()
+        link.queue(RPC, encode_result(cid, value, binary=link.binary), loose=True)
 
     def send_error(self, cid: bytes, code: int, message: str, data: Any = MISSING) -> None:
         """Queue the error answer to the request `cid`."""
+        link = self._link
+        link.check_open()
+        link.queue(RPC, encode_error(cid, code, message, data, binary=link.binary), loose=True)
 
     def send_notification(self, name: str, data: Any = MISSING) -> None:
         """Queue an event. Also raises PeerError `invalid_pattern` for a name that is not allowed."""
+        link = self._link
+        link.check_open()
+        check_event_name(name)
+        link.queue(EVENT, encode_notification(name, data, binary=link.binary), loose=False)
 
     def send_app(self, subject: str, data: bytes) -> None:
-        """Queue a vendor message on `app/...`. Also raises SbpError 1000 (not fatal) for another or a reserved subject."""
+        """Queue a vendor message. Also raises SbpError 1000 (not fatal) for a subject not on `app/`, or reserved."""
+        link = self._link
+        link.check_open()
+        if not subject.startswith(APP_PREFIX) or subject.startswith(RESERVED_PREFIX):
+            raise SbpError(1000, f"a subject begins with {APP_PREFIX} and not with {RESERVED_PREFIX}", fatal=False)
+        try:
+            sbp_check_subject(subject)
+        except (SbpError, UnicodeEncodeError) as error:
+            raise SbpError(
+                1000, "the subject is over 256 bytes or holds what UTF-8 cannot carry", fatal=False
+            ) from error
+        link.queue(subject, data, loose=False)
 
     def send_stream_control(self, data: bytes) -> None:
         """Queue a covered op of stream/1 (open, accept, end, reset, done), header included."""
+        self._link.check_open()
+        self._link.queue(STREAM_SUBJECT, data, loose=False)
 
     def send_cancel(self, cid: bytes) -> None:
         """Give up the call `cid`: its answer, should one come, is dropped.
 
-        A request that has not left yet is taken back; otherwise the event `$sideband/cancel` is queued. Also the way
-        to forget a call that timed out. Never raises; an unknown cid is ignored.
+        A request in pieces that has not left whole is taken back; otherwise the event `$sideband/cancel` is queued.
+        Also the way to forget a call that timed out. Never raises; an unknown cid is ignored.
         """
+        link = self._link
+        if cid not in link.calls:
+            return
+        link.calls.remove(cid)
+        messages = link.outbox.take_back(cid)
+        if messages is not None:
+            link.control.extend(messages)
+            return
+        with contextlib.suppress(PeerError):
+            link.queue(EVENT, encode_notification(CANCEL_EVENT, {"cid": cid.hex()}), loose=False)
 
     def close(self, reason: str = "") -> None:
         """Queue a close frame and drop everything else that waits. Idempotent."""
+        link = self._link
+        if link.closed:
+            return
+        link.shut()
+        text = reason.encode("utf-8", "replace")
+        link.control.append(sbp_encode_control(link.ids.fresh(), CONTROL_CLOSE, text or None))
 
     def take(self, max_bytes: int) -> list[bytes]:
         """Return frames to seal now, in this order, together at most `max_bytes` (one frame may be more).
@@ -130,12 +240,36 @@ class SbpConnection:
         they were sent; requests and responses in pieces yield to smaller messages and never starve. Empty while
         paused. What is returned counts as sent.
         """
+        link = self._link
+        out: list[bytes] = []
+        if link.paused:
+            return out
+        order = link.order
+        if order is not None and not link.closed and (order.ack_due or order.state_due):
+            state = order.state_due
+            if state:
+                self._recovery.asking()
+            out.append(self._resume_message(STATE if state else ACK, order.expected))
+            order.said(link.clock() if state else 0.0, state=state)
+        control = link.control
+        while control:
+            out.append(control.popleft())
+        if self._recovery.gap_due is not None and not link.closed:
+            out.append(self._resume_message(GAP, self._recovery.gap_due))
+            self._recovery.gap_due = None
+        room = max_bytes
+        for frame in out:
+            room -= len(frame)
+        link.outbox.take(out, room, link.clock)
+        return out
 
     def receive(self, frame: bytes) -> list[Event]:
         """Take in one whole frame. Never raises for what the other side sent; a failure is ProtocolFailed."""
+        return self._inbound.receive(frame)
 
     def pause(self) -> None:
         """The session is cut but may come back with the same keys. What was in flight may be lost. Idempotent."""
+        self._recovery.pause()
 
     def resumed(self) -> list[Event]:
         """The session is back on the same keys: on the client at session_resumed, on the daemon right after ready.
@@ -144,9 +278,27 @@ class SbpConnection:
         has come (ResumeCompleted) or 10 s have passed (ResumeFailed). Without it: CallsLost for the calls under way at
         the cut. ResumeFailed when the handshake was not finished at the cut.
         """
+        return self._recovery.resumed()
 
     def next_deadline(self) -> float | None:
         """The time on `clock` when `on_deadline` has to be called, or None. Ask again after every other call."""
+        return self._recovery.next_deadline()
 
     def on_deadline(self, now: float) -> list[Event]:
         """Do what is due at `now`: queue an ack or a state, or give up waiting."""
+        return self._recovery.on_deadline(now)
+
+    def _resume_message(self, kind: int, number: int) -> bytes:
+        return sbp_encode_message(self._link.ids.fresh(), RESUME_SUBJECT, encode_resume(kind, number))
+
+
+_IMPLEMENTED = frozenset((RESUME_1, FRAG_1, BIN_1, STREAM_1))
+_RPC_OVERHEAD = 18 + 4 + len(RPC)
+
+
+def _usable(cap: str, resumable: bool, max_frame_payload: int) -> bool:
+    if cap == RESUME_1:
+        return resumable
+    if cap == FRAG_1:
+        return max_frame_payload >= MIN_PIECE_BYTES + PIECE_OVERHEAD
+    return True
