@@ -93,6 +93,15 @@ pub enum Sender {
     Daemon,
 }
 
+impl Sender {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Daemon => "daemon",
+        }
+    }
+}
+
 /// A checked header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -162,7 +171,7 @@ pub fn inspect(data: &[u8], sender: Sender) -> Result<Frame<'_>, Error> {
     let frame_type = known_type(type_byte)?;
     check_session(frame_type, session_id, Code::InvalidSessionId)?;
     if !frame_type.allows_sender(sender) {
-        let message = format!("a {sender:?} may not send {frame_type:?} frames");
+        let message = format!("a {} may not send {frame_type:?} frames", sender.name());
         return Err(Error::new(Code::DisallowedSender, message).with_session(session_id));
     }
     check_whole(payload_size, payload.len())?;
