@@ -38,7 +38,7 @@ from sideband.protocol.inbound import CANCEL_EVENT, Inbound
 from sideband.protocol.limits import DEFAULT_LIMITS, MIN_PIECE_BYTES, SbpLimits
 from sideband.protocol.link import CONTROL_CLOSE, CONTROL_HANDSHAKE, Link
 from sideband.protocol.outbox import PIECE_OVERHEAD
-from sideband.protocol.patterns import check_event_name
+from sideband.protocol.patterns import check_event_name, is_event_name
 from sideband.protocol.recovery import Recovery
 from sideband.protocol.resume import ACK, GAP, RESUME_SUBJECT, STATE, encode_resume
 from sideband.protocol.subjects import APP_PREFIX, EVENT, RESERVED_PREFIX, RPC, STREAM_SUBJECT
@@ -181,11 +181,15 @@ class SbpConnection:
         link.check_open()
         link.queue(RPC, encode_error(cid, code, message, data, binary=link.binary), loose=True)
 
-    def send_notification(self, name: str, data: Any = MISSING) -> None:
-        """Queue an event. Also raises PeerError `invalid_pattern` for a name that is not allowed."""
+    def send_notification(self, name: str, data: Any = MISSING, *, platform: bool = False) -> None:
+        """Queue an event. Also raises PeerError `invalid_pattern` for a name that is not allowed.
+
+        With `platform`, the name may begin with `$sideband/`.
+        """
         link = self._link
         link.check_open()
-        check_event_name(name)
+        if not (platform and is_event_name(name)):
+            check_event_name(name)
         link.queue(EVENT, encode_notification(name, data, binary=link.binary), loose=False)
 
     def send_app(self, subject: str, data: bytes) -> None:
