@@ -213,7 +213,7 @@ def _refuse_extension(_code: int, _data: bytes) -> NoReturn:
 
 def _check_nesting(value: Any) -> None:
     level = [value]
-    for _ in range(MAX_BIN_DEPTH + 1):
+    for _ in range(MAX_BIN_DEPTH):
         deeper: list[Any] = []
         for item in level:
             if isinstance(item, msgpack.ExtType | msgpack.Timestamp):
@@ -231,7 +231,7 @@ def _check_nesting(value: Any) -> None:
     raise ValueError(f"nested deeper than {MAX_BIN_DEPTH}")
 
 
-_LEAVES = (str, bytes, int, float, type(None))
+_LEAVES = (str, bytes, int, float, type(None), bytearray, memoryview)
 
 
 def _require_cid(envelope: dict[str, Any]) -> bytes:
