@@ -218,6 +218,11 @@ class DaemonEndpoint:
         return frames
 
     @property
+    def has_frames(self) -> bool:
+        """Whether `take_frames` would return any."""
+        return bool(self._outbox)
+
+    @property
     def deadline(self) -> float | None:
         """The clock's time at which `on_timer` has to be called, or None."""
         due = [next(iter(waiting.values())) for waiting in (self._half_open, self._unconfirmed) if waiting]
