@@ -41,7 +41,7 @@ def test_lines_are_short_enough_to_review(page: Path) -> None:
     prose = [
         line for line in page.read_text("utf-8").splitlines() if not line.startswith(("|", "[")) and "://" not in line
     ]
-    assert [line for line in prose if len(line) > 140] == []
+    assert [line for line in prose if len(line) > 120] == []
 
 
 def test_the_table_of_codes_is_the_enum() -> None:
