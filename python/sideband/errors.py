@@ -46,6 +46,7 @@ class SbrpErrorCode(str, Enum):  # noqa: UP042  (StrEnum's constructor cannot ca
     terminal: bool
 
     def __new__(cls, value: str, wire: int | None, terminal: bool) -> SbrpErrorCode:
+        """Make a member; `value` is its name on every surface."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.wire = wire
