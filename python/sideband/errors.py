@@ -209,8 +209,8 @@ class TokenError(SidebandError):
 
     Attributes:
         reason: a short machine-readable cause such as `bad_signature`, `expired` or `wrong_audience`.
-        status: the HTTP status that answers the upgrade: 401; 403 for region and scope; 503 when the issuer's keys cannot
-            be had, which is no fault of the token.
+        status: the HTTP status that answers the upgrade: 401; 403 for region and scope; 503 when the issuer's keys
+            cannot be had, which is no fault of the token.
     """
 
     def __init__(self, reason: str, message: str = "", *, status: int = 401) -> None:
