@@ -12,7 +12,7 @@ A peer that a server accepted begins active and knows active, paused and closed 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, TypeAlias
@@ -117,11 +117,13 @@ class Failed:
         error: what happened.
         fatal: whether trying again is pointless or forbidden.
         retry_after: seconds the other side asked to wait, or None.
+        orderly: whether the other side merely said goodbye, which is no `error` event.
     """
 
     error: BaseException
     fatal: bool
     retry_after: float | None = None
+    orderly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,13 +292,10 @@ class Lifecycle:
 
     def _failed(self, event: Failed) -> list[Action]:
         self.error = event.error
+        told = () if event.orderly else (Notify("error", (event.error,)),)
         if event.fatal or not self._retry.allows(self._retries):
-            return self._close(
-                FailCalls(sent=True, waiting=True, code="not_connected"),
-                "failed",
-                event.error,
-                (Notify("error", (event.error,)),),
-            )
+            lost = FailCalls(sent=True, waiting=True, code="not_connected")
+            return self._close(lost, "failed", event.error, told)
         delay = self._retry.delay(self._retries, self._random())
         if event.retry_after is not None:
             delay = max(delay, event.retry_after)
@@ -310,7 +309,7 @@ class Lifecycle:
         if was_connected:
             actions.append(Notify("disconnected", (event.error,)))
         actions += [
-            Notify("error", (event.error,)),
+            *told,
             Notify("reconnecting", (self._retries, delay)),
             WaitToRetry(delay, self._retries),
         ]
@@ -326,7 +325,7 @@ class Lifecycle:
         calls: FailCalls,
         outcome: Literal["aborted", "failed"],
         error: BaseException | None,
-        last: tuple[Notify, ...],
+        last: Iterable[Notify],
     ) -> list[Action]:
         was_connected = self.state.connected
         actions: list[Action] = [DropConnection(), *self._enter(PeerState.CLOSED), calls]

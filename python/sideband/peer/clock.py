@@ -1,0 +1,45 @@
+"""Where a peer gets its time from; a test passes its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+__all__ = ["Clock", "LoopClock", "Timer"]
+
+
+class Timer(Protocol):
+    """A call that is due later."""
+
+    def cancel(self) -> None:
+        """Forget the call; does nothing when it was made."""
+
+
+class Clock(Protocol):
+    """Time in seconds, from any origin, never going back."""
+
+    def time(self) -> float:
+        """Return the time now."""
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Call `callback` once, `delay` seconds from now."""
+
+    async def sleep(self, delay: float) -> None:
+        """Return `delay` seconds from now."""
+
+
+class LoopClock:
+    """The time of the running event loop."""
+
+    def time(self) -> float:
+        """Return the loop's time."""
+        return asyncio.get_running_loop().time()
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Call `callback` from the running loop."""
+        return asyncio.get_running_loop().call_later(delay, callback)
+
+    async def sleep(self, delay: float) -> None:
+        """Sleep as `asyncio.sleep` does."""
+        await asyncio.sleep(delay)

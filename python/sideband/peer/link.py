@@ -1,0 +1,88 @@
+"""What a negotiator makes of a transport connection: a way for whole SBP frames, and the news about it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from enum import Enum
+
+from typing_extensions import override
+
+from sideband.protocol.limits import MAX_PLAIN_FRAME_BYTES
+from sideband.transport.base import Connection
+
+__all__ = ["Link", "LinkSignal", "PlainLink"]
+
+
+class LinkSignal(Enum):
+    """What may happen to a session besides frames."""
+
+    PAUSED = "paused"
+    """The other end lost its connection to the relay; nothing may be sent until RESUMED."""
+    PENDING = "pending"
+    """The other end is back and has not yet said whether it knows the session."""
+    RESUMED = "resumed"
+    """The session goes on with the same keys."""
+
+
+class Link(ABC):
+    """A negotiated way for whole SBP frames.
+
+    Attributes:
+        max_frame_payload: bytes of the largest SBP frame that it carries.
+        resumable: whether the session outlives the loss of the other end's connection.
+        path: how it runs, such as "direct" or "relay".
+        identity_key: the daemon's key that the session was made under, 32 bytes; None without one.
+    """
+
+    max_frame_payload: int
+    resumable: bool = False
+    path: str = "direct"
+    identity_key: bytes | None = None
+
+    @abstractmethod
+    async def receive(self) -> Sequence[bytes] | LinkSignal:
+        """Return the next frames, or the next piece of news.
+
+        Raises:
+            TransportError: the connection ended.
+            SbrpError: the session ended.
+        """
+
+    @abstractmethod
+    async def send(self, frames: Sequence[bytes]) -> None:
+        """Send frames in order. What is to be encrypted is encrypted before the first wait.
+
+        Raises:
+            TransportError: the connection ended.
+            SbrpError: the session ended.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close the connection in good order. Calling it again does nothing."""
+
+
+class PlainLink(Link):
+    """SBP directly on a message transport, one frame a message.
+
+    Args:
+        connection: the transport connection.
+    """
+
+    max_frame_payload = MAX_PLAIN_FRAME_BYTES
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @override
+    async def receive(self) -> Sequence[bytes]:
+        return (await self._connection.receive(),)
+
+    @override
+    async def send(self, frames: Sequence[bytes]) -> None:
+        await self._connection.send_many(frames)
+
+    @override
+    async def close(self) -> None:
+        await self._connection.close()

@@ -1,0 +1,62 @@
+"""What `create_peer`, `listen` and the daemon take alike."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sideband.peer.clock import Clock, LoopClock
+from sideband.peer.policies import ConnectionPolicy, EventPolicy, RetryPolicy, RpcPolicy
+from sideband.protocol.connection import DEFAULT_CAPS
+from sideband.protocol.handshake import HandshakePayload
+from sideband.protocol.limits import DEFAULT_LIMITS, SbpLimits
+
+__all__ = ["PeerOptions", "log_unhandled"]
+
+_log = logging.getLogger("sideband.peer")
+
+
+def log_unhandled(error: BaseException) -> None:
+    """Log what a handler raised; what `on_unhandled_error` does unless told otherwise."""
+    _log.error("a handler failed: %s", error, exc_info=error)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerOptions:
+    """The options of a peer.
+
+    Attributes:
+        peer_id: what this side calls itself in the handshake, at most 255 bytes; by default random.
+        metadata: JSON values under `vendor:key`, told to the other side in the handshake. Not shown in `repr`.
+        capabilities: extensions offered; those that a connection cannot have are left out.
+        connection: what a cut does to calls.
+        rpc: limits of calls.
+        events: limits of events.
+        retry: whether and when to try again; a peer that was accepted never does.
+        on_unhandled_error: told what a handler of an event raised, and that one fell behind; by default it is logged.
+        handshake_timeout: seconds for the handshake of a session, the decision on an identity key not counted.
+        limits: bounds of the SBP layer.
+        clock: where time comes from.
+        random: returns a number from 0 up to 1, for the jitter of retries.
+    """
+
+    peer_id: str = field(default_factory=lambda: f"peer-{secrets.token_hex(8)}")
+    metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    capabilities: tuple[str, ...] = DEFAULT_CAPS
+    connection: ConnectionPolicy = field(default_factory=ConnectionPolicy)
+    rpc: RpcPolicy = field(default_factory=RpcPolicy)
+    events: EventPolicy = field(default_factory=EventPolicy)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    on_unhandled_error: Callable[[BaseException], None] = log_unhandled
+    handshake_timeout: float = 30.0
+    limits: SbpLimits = DEFAULT_LIMITS
+    clock: Clock = field(default_factory=LoopClock)
+    random: Callable[[], float] = random.random
+
+    def handshake(self, metadata: Mapping[str, Any] | None = None) -> HandshakePayload:
+        """Return what this side says about itself, with the metadata of one attempt added."""
+        return HandshakePayload(self.peer_id, self.capabilities, {**self.metadata, **(metadata or {})})

@@ -1,0 +1,414 @@
+"""A peer: one end of a session, with its calls and events (docs/protocol/peer.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from sideband._native import compute_fingerprint
+from sideband.errors import PeerError, SbpError
+from sideband.peer.events import Events
+from sideband.peer.lifecycle import (
+    Action,
+    ConnectRequested,
+    CycleEnded,
+    DisconnectRequested,
+    DropConnection,
+    Event,
+    FailCalls,
+    Failed,
+    Lifecycle,
+    Notify,
+    PeerState,
+    SendWaiting,
+    SessionOpened,
+    WaitToRetry,
+)
+from sideband.peer.listeners import Listeners, PeerEvent
+from sideband.peer.options import PeerOptions
+from sideband.peer.rpc import Rpc
+from sideband.peer.waiting import Outcome, ReconnectCycle, ReconnectResult
+from sideband.protocol import events as sbp
+
+if TYPE_CHECKING:
+    from sideband.peer.identity_token import PeerIdentity
+    from sideband.peer.link import Link
+    from sideband.peer.session import Session
+    from sideband.protocol.handshake import HandshakePayload
+
+__all__ = ["Dial", "Peer"]
+
+_log = logging.getLogger("sideband.peer")
+
+
+class Dial(Protocol):
+    """What connects a peer, again and again."""
+
+    async def run(self, peer: Peer) -> None:
+        """Make attempts until the peer is closed."""
+
+
+class Peer:
+    """One end of a session, over whatever carries it. `create_peer` makes one; a server hands over those it accepted.
+
+    Attributes:
+        id: what this side calls itself.
+        rpc: calls both ways.
+        events: events both ways.
+    """
+
+    def __init__(self, options: PeerOptions, dial: Dial | None = None) -> None:
+        self.id = options.peer_id
+        self.rpc = Rpc(options.rpc, options.connection, options.clock, self._wake)
+        self.events = Events(options.events, self._wake, self.report)
+        self._options = options
+        self._dial = dial
+        self._machine = Lifecycle(options.connection, options.retry, options.random, accepted=dial is None)
+        self._listeners = Listeners(self.report)
+        self._session: Session | None = None
+        self._link: Link | None = None
+        self._remote: HandshakePayload | None = None
+        self._identity: PeerIdentity | None = None
+        self._ready = Outcome()
+        self._attempt = Outcome()
+        self._cycle: ReconnectCycle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._cancelled_work: set[asyncio.Task[None]] = set()
+        self._vendor: dict[str, list[Callable[[bytes], Any]]] = {}
+
+    # State
+
+    @property
+    def state(self) -> PeerState:
+        """Where the peer stands; equal to its name, such as "active"."""
+        return self._machine.state
+
+    @property
+    def connected(self) -> bool:
+        """Whether a session stands: active or paused."""
+        return self.state.connected
+
+    @property
+    def ready(self) -> bool:
+        """Whether the session is active, so that frames can leave."""
+        return self.state.ready
+
+    @property
+    def closed(self) -> bool:
+        """Whether the peer is closed for good."""
+        return self.state is PeerState.CLOSED
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the last attempt or session; None while all is well."""
+        return self._machine.error
+
+    @property
+    def reconnecting(self) -> ReconnectCycle | None:
+        """The reconnect cycle under way, to be awaited for its `ReconnectResult`; None outside one."""
+        return self._cycle
+
+    # The other side
+
+    @property
+    def remote_id(self) -> str | None:
+        """What the other side calls itself; it proves nothing. None before the first session."""
+        return None if self._remote is None else self._remote.peer_id
+
+    @property
+    def remote_metadata(self) -> Mapping[str, Any]:
+        """What the other side told in its handshake; unproven."""
+        return {} if self._remote is None else self._remote.metadata
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """The extensions that both sides speak; empty without a session."""
+        return frozenset() if self._session is None else self._session.connection.capabilities
+
+    @property
+    def identity(self) -> PeerIdentity | None:
+        """Who the other side is by the control plane's verified word; None without an identity token."""
+        return self._identity
+
+    @property
+    def identity_key(self) -> bytes | None:
+        """The daemon's identity key of this session, 32 bytes, trusted by policy; None where no key is involved."""
+        return None if self._link is None else self._link.identity_key
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The fingerprint of `identity_key`, as people compare it; None without one."""
+        key = self.identity_key
+        return None if key is None else compute_fingerprint(key)
+
+    @property
+    def path(self) -> str | None:
+        """How the session runs: "direct" or "relay"; None without a session."""
+        return None if self._link is None else self._link.path
+
+    # Connecting
+
+    def start(self) -> None:
+        """Begin to connect and return at once; `when_ready` waits.
+
+        Raises:
+            PeerError: `invalid_state` unless the peer is idle, connecting or negotiating.
+        """
+        self.apply(ConnectRequested())
+        if self._task is None and self._dial is not None:
+            self._task = asyncio.get_running_loop().create_task(self._dial.run(self), name=f"sideband peer {self.id}")
+
+    async def connect(self) -> None:
+        """Connect, and return once the session is active. While an attempt is under way, wait for that one.
+
+        When the attempt fails its error is raised here; under `RetryPolicy(mode="on-error")` the peer goes on trying
+        after a retryable one, and `when_ready` or `reconnecting` wait for what comes of it.
+
+        Raises:
+            PeerError: `invalid_state` when the peer is active, paused, reconnecting or closed; `peer_closed` when it
+                was disconnected meanwhile.
+            SidebandError: the attempt failed.
+        """
+        self.start()
+        await self._attempt.wait()
+
+    async def disconnect(self) -> None:
+        """Close the peer for good: calls fail with `peer_closed`, the other side is told. Idempotent."""
+        if not self.closed:
+            self.apply(DisconnectRequested())
+            if self._task is not None and self._task is not asyncio.current_task():
+                self._task.cancel()
+        if self._task is not None and self._task is not asyncio.current_task():
+            await asyncio.wait((self._task,))
+        await self.finish_work()
+
+    async def when_ready(self) -> None:
+        """Return once the session is active, at once when it is. Waits through pauses and retries.
+
+        Raises:
+            PeerError: `peer_closed` when the peer is closed, with what closed it as its cause.
+            SidebandError: a fatal error closed the peer while this waited; it is raised itself.
+        """
+        if self.closed:
+            raise PeerError("peer_closed", "the peer is closed") from self.error
+        await self._ready.wait()
+
+    async def __aenter__(self) -> Self:
+        if self.state is PeerState.IDLE:
+            self.start()
+        try:
+            await self.when_ready()
+        except BaseException:
+            await self.disconnect()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.disconnect()
+
+    def on(self, event: PeerEvent, function: Callable[..., Any]) -> Callable[[], None]:
+        """Call a function, sync or async, when something happens to the connection.
+
+        The events and their arguments: state_change(state, previous), connected() (not on a resume),
+        disconnected(error or None), reconnecting(attempt, delay in seconds), session_paused(), session_resumed(),
+        path_changed(path), identity_changed(expected, received) with fingerprints, error(error). Events of the other
+        side are `peer.events.on`.
+
+        Returns:
+            A function that takes the listener away again.
+
+        Raises:
+            ConfigError: there is no such event.
+        """
+        return self._listeners.add(event, function)
+
+    # Vendor messages
+
+    def send(self, subject: str, data: bytes) -> None:
+        """Send a vendor message, unparsed, on a subject that begins with `app/` but not with `app/sb.`. Never waits.
+
+        Raises:
+            PeerError: `session_paused`; `not_connected` without a session; `peer_closed`; `message_too_large`;
+                `buffer_overflow` when 64 MiB wait already.
+            SbpError: 1000 for another subject.
+        """
+        if self.state is PeerState.PAUSED:
+            raise PeerError("session_paused", "the session is paused; send again once it has resumed")
+        if self.closed:
+            raise PeerError("peer_closed", "the peer is closed")
+        if self._session is None or not self.ready:
+            raise PeerError("not_connected", f"no session is active: the peer is {self.state}")
+        self._session.connection.send_app(subject, data)
+        self._wake()
+
+    def on_message(self, subject: str, function: Callable[[bytes], Any]) -> Callable[[], None]:
+        """Call `function(data)` for each vendor message on exactly this subject; return what takes it away again.
+
+        The function runs as the message is decoded and must not wait; what it raises goes to `on_unhandled_error`.
+
+        Raises:
+            SbpError: 1000 for a subject that does not begin with `app/`, or begins with `app/sb.`.
+        """
+        if not subject.startswith("app/") or subject.startswith("app/sb."):
+            raise SbpError(1000, f"a vendor subject begins with app/ and not with app/sb., got {subject[:64]!r}")
+        functions = self._vendor.setdefault(subject, [])
+        functions.append(function)
+
+        def remove() -> None:
+            if function in functions:
+                functions.remove(function)
+
+        return remove
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.id!r} {self.state}>"
+
+    # What follows is for the session, the dialer and the server.
+
+    @property
+    def options(self) -> PeerOptions:
+        """What the peer was made with."""
+        return self._options
+
+    def apply(self, event: Event) -> float:
+        """Let the lifecycle take an event and do what follows; return the seconds until a retry, where one is due.
+
+        Raises:
+            PeerError: `invalid_state`.
+        """
+        actions = self._machine.handle(event)
+        if isinstance(event, Failed):
+            self._attempt.fail(event.error)
+            if self.closed:
+                self._ready.fail(event.error if event.fatal else _closed_by(event.error))
+        return self._perform(actions)
+
+    def session_opened(
+        self, session: Session, link: Link, remote: HandshakePayload, identity: PeerIdentity | None = None
+    ) -> None:
+        """Take over a session whose handshake is done."""
+        previous, changed = self._link, self._link is not None and self._link.path != link.path
+        self._session, self._link, self._remote, self._identity = session, link, remote, identity
+        self.rpc.attach(session.connection)
+        self.events.attach(session.connection)
+        if self.state is PeerState.NEGOTIATING:
+            self.apply(SessionOpened())
+        else:
+            self._attempt.succeed()
+            self._ready.succeed()
+            self._perform([SendWaiting()])
+        if changed and previous is not None:
+            self._listeners.tell("path_changed", link.path)
+
+    def tell(self, event: PeerEvent, *arguments: object) -> None:
+        """Tell the listeners of one of the peer's own events."""
+        self._listeners.tell(event, *arguments)
+
+    def report(self, error: BaseException) -> None:
+        """Hand an error that has no caller to `on_unhandled_error`."""
+        try:
+            self._options.on_unhandled_error(error)
+        except Exception:  # noqa: BLE001  (the last resort for errors must not raise one)
+            _log.exception("on_unhandled_error itself failed")
+
+    def events_lost(self, lost: sbp.EventsLost) -> None:
+        """Tell that a cut was longer than what is kept for repeating."""
+        whose = "own" if lost.sent else "of the other side's"
+        self._listeners.tell(
+            "error",
+            PeerError(
+                "buffer_overflow",
+                f"{lost.count} {whose} messages were lost in a long pause",
+                details={"lost": lost.count, "sent": lost.sent},
+            ),
+        )
+
+    def app_received(self, subject: str, data: bytes) -> None:
+        """Hand on a vendor message."""
+        for function in tuple(self._vendor.get(subject, ())):
+            try:
+                function(data)
+            except Exception as error:  # noqa: BLE001  (whatever a handler raises is reported, and the others still run)
+                self.report(error)
+
+    def stream_received(self, data: bytes) -> None:
+        """Hand on a message of stream/1."""
+
+    async def finish_work(self) -> None:
+        """Wait for the handlers that were cancelled, and for listeners at work."""
+        work = self._cancelled_work - {asyncio.current_task()}
+        if work:
+            await asyncio.wait(work)
+        await self._listeners.drain()
+
+    def _perform(self, actions: Iterable[Action]) -> float:
+        delay = 0.0
+        for action in actions:
+            match action:
+                case Notify():
+                    if action.name == "state_change":
+                        self._entered(*action.arguments)  # type: ignore[arg-type]  # the lifecycle gives two states
+                    self._listeners.tell(action.name, *action.arguments)
+                case FailCalls():
+                    self.rpc.fail(sent=action.sent, waiting=action.waiting, code=action.code, cause=self.error)
+                case SendWaiting():
+                    self.rpc.activate()
+                    self.events.activate()
+                case DropConnection():
+                    self._drop_session()
+                case CycleEnded():
+                    if self._cycle is not None:
+                        self._cycle.end(ReconnectResult(action.outcome, action.error))
+                        self._cycle = None
+                case WaitToRetry():
+                    delay = action.delay
+                case _:
+                    pass  # opening the transport and the session is the dialer's next step anyway
+        return delay
+
+    def _entered(self, state: PeerState, previous: PeerState) -> None:
+        if previous is PeerState.ACTIVE:
+            self.rpc.deactivate()
+            self.events.deactivate()
+            if state is not PeerState.CLOSED:
+                self._ready = Outcome()
+        if state is PeerState.CONNECTING:
+            self._attempt = Outcome()
+        elif state is PeerState.ACTIVE:
+            self._attempt.succeed()
+            self._ready.succeed()
+        elif state is PeerState.RECONNECTING and self._cycle is None:
+            self._cycle = ReconnectCycle()
+        elif state is PeerState.CLOSED:
+            closed = PeerError("peer_closed", "the peer was disconnected")
+            self._attempt.fail(closed)
+            self._ready.fail(closed)
+            self.rpc.close()
+            self._keep(self.events.close())
+
+    def _drop_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None and session.error is None:
+            session.close("")
+        self._keep(self.rpc.detach())
+        self.events.detach()
+
+    def _keep(self, tasks: Iterable[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            self._cancelled_work.add(task)
+            task.add_done_callback(self._cancelled_work.discard)
+
+    def _wake(self) -> None:
+        if self._session is not None:
+            self._session.wake()
+
+
+def _closed_by(error: BaseException) -> PeerError:
+    closed = PeerError("peer_closed", f"the peer gave up: {error}")
+    closed.__cause__ = error
+    return closed

@@ -1,0 +1,71 @@
+"""Moves frames between a link and a session: one reader and one writer for each connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from sideband.errors import SidebandError
+from sideband.peer.link import Link, LinkSignal
+from sideband.peer.session import Session
+
+__all__ = ["FAREWELL_SECONDS", "MAX_BATCH_BYTES", "run_session"]
+
+MAX_BATCH_BYTES = 256 * 1024
+"""Bytes of frames handed to the link at once."""
+FAREWELL_SECONDS = 2.0
+"""How long the last frames, such as a close, may take to leave."""
+
+
+async def run_session(link: Link, session: Session, wake: asyncio.Event) -> None:
+    """Serve a session until it ends, and say farewell where the link still stands.
+
+    Args:
+        link: what carries the frames; it stays open, closing is the caller's.
+        session: what takes and gives them.
+        wake: set whenever the session may have something to send.
+
+    Raises:
+        SidebandError: what ended the session; this function never returns otherwise.
+    """
+    reader = asyncio.create_task(_read(link, session), name="sideband reader")
+    writer = asyncio.create_task(_write(link, session, wake), name="sideband writer")
+    try:
+        await asyncio.wait((reader, writer, session.ended), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        reader.cancel()
+        writer.cancel()
+        results = await asyncio.gather(reader, writer, return_exceptions=True)
+        link_failed = any(isinstance(result, SidebandError) for result in results)
+        if not link_failed:
+            await _say_farewell(link, session)
+    failures = [result for result in results if isinstance(result, Exception)]
+    if session.error is not None:
+        raise session.error
+    raise failures[0]
+
+
+async def _read(link: Link, session: Session) -> None:
+    while True:
+        received = await link.receive()
+        if isinstance(received, LinkSignal):
+            session.signal(received)
+        else:
+            session.receive(received)
+
+
+async def _write(link: Link, session: Session, wake: asyncio.Event) -> None:
+    while True:
+        await wake.wait()
+        wake.clear()
+        while frames := session.take(MAX_BATCH_BYTES):
+            await link.send(frames)
+
+
+async def _say_farewell(link: Link, session: Session) -> None:
+    if not session.connection.closed:
+        session.close("")
+    with contextlib.suppress(SidebandError, TimeoutError):
+        async with asyncio.timeout(FAREWELL_SECONDS):
+            while frames := session.take(MAX_BATCH_BYTES):
+                await link.send(frames)

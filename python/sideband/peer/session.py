@@ -1,0 +1,192 @@
+"""One session of a peer: frames go in, outcomes go to the peer, frames come out. Nothing here waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from sideband.errors import PeerError, SbpError, SidebandError
+from sideband.peer.clock import Clock, Timer
+from sideband.peer.lifecycle import SessionPaused, SessionPending, SessionResumed
+from sideband.peer.link import LinkSignal
+from sideband.protocol import events as sbp
+from sideband.protocol.connection import SbpConnection
+from sideband.protocol.handshake import HandshakePayload
+
+if TYPE_CHECKING:
+    from sideband.peer.peer import Peer
+
+__all__ = ["MAX_HELD_BYTES", "MAX_HELD_FRAMES", "Session"]
+
+MAX_HELD_FRAMES = 256
+"""Frames that may come between the other side's handshake and the decision to accept it."""
+MAX_HELD_BYTES = 1024 * 1024
+
+
+class Session:
+    """Binds an `SbpConnection` to a peer.
+
+    Args:
+        connection: a fresh one.
+        clock: the same time that the connection was given.
+        wake: called when there may be something to send.
+        on_handshake: called once with the other side's handshake. Frames after it are held until `bind`.
+    """
+
+    def __init__(
+        self,
+        connection: SbpConnection,
+        clock: Clock,
+        wake: Callable[[], None],
+        on_handshake: Callable[[HandshakePayload], None],
+    ) -> None:
+        self.connection = connection
+        self.wake = wake
+        self.error: SidebandError | None = None
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._clock = clock
+        self._on_handshake = on_handshake
+        self._peer: Peer | None = None
+        self._held: list[bytes] | None = None
+        self._held_bytes = 0
+        self._timer: Timer | None = None
+        self._timer_due = 0.0
+        self._outcomes: dict[type[Any], Callable[[Any], None]] = {
+            sbp.HandshakeReceived: self._handshake_received,
+            sbp.PeerClosed: self._peer_closed,
+            sbp.ProtocolFailed: self._protocol_failed,
+            sbp.SbpErrorReceived: self._error_frame_received,
+            sbp.ResumeFailed: self._resume_failed,
+            sbp.ResumeCompleted: lambda _: None,
+        }
+
+    def bind(self, peer: Peer) -> None:
+        """Give the session to its peer, and with it the frames that were held."""
+        self._peer = peer
+        rpc, events = peer.rpc, peer.events
+        self._outcomes |= {
+            sbp.RequestReceived: rpc.handlers.received,
+            sbp.ResultReceived: lambda event: rpc.result_received(event.cid, event.value),
+            sbp.ErrorReceived: lambda event: rpc.error_received(event.cid, event.code, event.message, event.data),
+            sbp.CancelReceived: lambda event: rpc.handlers.cancelled(event.cid),
+            sbp.CallsLost: lambda event: rpc.lost(event.cids),
+            sbp.NotificationReceived: lambda event: events.received(event.name, event.data),
+            sbp.EventsLost: peer.events_lost,
+            sbp.AppReceived: lambda event: peer.app_received(event.subject, event.data),
+            sbp.StreamReceived: lambda event: peer.stream_received(event.data),
+        }
+        held, self._held = self._held, None
+        if held:
+            self.receive(held)
+
+    def receive(self, frames: Iterable[bytes]) -> None:
+        """Take in frames of the other side."""
+        receive, outcomes = self.connection.receive, self._outcomes
+        for frame in frames:
+            if self._held is not None:
+                self._hold(frame)
+                continue
+            for event in receive(frame):
+                outcomes[type(event)](event)
+            if self.error is not None:
+                break
+        self._settle()
+
+    def signal(self, signal: LinkSignal) -> None:
+        """Take in news about the link."""
+        if self.error is not None:
+            return
+        if signal is LinkSignal.PAUSED:
+            self.connection.pause()
+            if self._peer is not None:
+                self._peer.apply(SessionPaused())
+        elif signal is LinkSignal.RESUMED:
+            # First the connection: what the peer sends on becoming active queues behind what is repeated.
+            for event in self.connection.resumed():
+                self._outcomes[type(event)](event)
+            if self._peer is not None and not self.ended.done():
+                self._peer.apply(SessionResumed())
+        elif self._peer is not None:
+            self._peer.apply(SessionPending())
+        self._settle()
+
+    def take(self, max_bytes: int) -> list[bytes]:
+        """Return frames to send now, at most `max_bytes` together (one may be more); empty when there are none."""
+        frames = self.connection.take(max_bytes)
+        if self._peer is not None:
+            self._peer.events.flush()
+        self._arm()
+        return frames
+
+    def fail(self, error: SidebandError) -> None:
+        """End the session; the first error counts. The connection's last frames can still be taken."""
+        if self.error is None:
+            self.error = error
+            self._disarm()
+            self.ended.set_result(None)
+
+    def close(self, reason: str) -> None:
+        """End the session from this side: the other one is told the reason."""
+        self.connection.close(reason)
+        self.fail(PeerError("peer_closed", f"closed here: {reason or 'no reason given'}"))
+        self.wake()
+
+    def _hold(self, frame: bytes) -> None:
+        assert self._held is not None  # noqa: S101  (narrows the type; the caller has looked)
+        self._held_bytes += len(frame)
+        if len(self._held) >= MAX_HELD_FRAMES or self._held_bytes > MAX_HELD_BYTES:
+            self.fail(PeerError("buffer_overflow", "the other side sent too much before it was accepted"))
+        else:
+            self._held.append(frame)
+
+    def _settle(self) -> None:
+        if self.connection.wants_write:
+            self.wake()
+        self._arm()
+
+    def _handshake_received(self, event: sbp.HandshakeReceived) -> None:
+        self._held = []
+        self._on_handshake(event.payload)
+
+    def _peer_closed(self, event: sbp.PeerClosed) -> None:
+        reason = event.reason or "no reason given"
+        self.fail(
+            PeerError("peer_closed", f"the other side closed the session: {reason}", details={"reason": event.reason})
+        )
+
+    def _protocol_failed(self, event: sbp.ProtocolFailed) -> None:
+        self.fail(SbpError(event.code, event.message, fatal=event.code < 2000))
+
+    def _error_frame_received(self, event: sbp.SbpErrorReceived) -> None:
+        error = SbpError(event.code, f"the other side reported: {event.message[:256]}", fatal=event.fatal)
+        if event.fatal:
+            self.fail(error)
+        elif self._peer is not None:
+            self._peer.report(error)
+
+    def _resume_failed(self, event: sbp.ResumeFailed) -> None:
+        self.connection.close("resume failed")
+        self.fail(PeerError("not_connected", f"the session could not be resumed: {event.message}"))
+
+    def _arm(self) -> None:
+        due = self.connection.next_deadline()
+        if due is None or self.error is not None or (self._timer is not None and self._timer_due <= due):
+            return
+        self._disarm()
+        self._timer_due = due
+        self._timer = self._clock.call_later(max(0.0, due - self._clock.time()), self._on_timer)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self._clock.time()
+        due = self.connection.next_deadline()
+        if due is not None and due <= now:
+            for event in self.connection.on_deadline(now):
+                self._outcomes[type(event)](event)
+        self._settle()
