@@ -118,7 +118,7 @@ help: ## This list
 	$(BIN)/maturin develop --release --locked --quiet
 	@touch $@
 
-.make/wheel: .make/venv $(RUST_SOURCES) $(PYTHON_SOURCES) README.md LICENSE
+.make/wheel: .make/venv $(RUST_SOURCES) $(PYTHON_SOURCES) README.md LICENSE scripts/wheel.sh
 	@sh scripts/require.sh rust
 	@rm -rf dist && mkdir -p dist
 	@PY="$(PY)" BIN="$(BIN)" sh scripts/wheel.sh dist
