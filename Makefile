@@ -27,7 +27,7 @@ BENCH_ARGS ?=
 FUZZ_SECONDS ?= 10
 DEMO_ARGS ?= --size 256MiB
 
-RUST_SOURCES := $(shell find rust/core rust/python \( -name '*.rs' -o -name Cargo.toml \) 2>/dev/null) Cargo.toml Cargo.lock
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name fuzz -prune -o -type f ! -path '*/target/*' -print 2>/dev/null)
 PYTHON_SOURCES := $(shell find python/sideband -type f ! -name '*.pyc' ! -name '*.so' ! -name '*.pyd' 2>/dev/null)
 PYTHON_CODE := $(wildcard python tests benches examples scripts)
 
