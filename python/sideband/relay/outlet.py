@@ -1,0 +1,217 @@
+"""What is on its way out of one connection (docs/protocol/relay.md, "Flow").
+
+Frames are put here by whoever forwards, and leave in one write per turn of the event loop. Of a queue only a window is
+handed to the transport; the rest waits here, so that pings and terminal codes overtake it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from struct import Struct
+from typing import Final
+
+__all__ = ["Outlet", "binary_frame", "close_frame", "ping_frame", "pong_frame"]
+
+_MAX_WRITE_BYTES: Final = 256 * 1024
+_BINARY: Final = 0x82
+_SHORT_HEADERS: Final = tuple(bytes((_BINARY, size)) for size in range(126))
+_pack_medium: Final = Struct("!BBH").pack
+_pack_long: Final = Struct("!BBQ").pack
+
+
+class Outlet:
+    """The outgoing side of a server's WebSocket, with a window, a bound and a hard limit in bytes.
+
+    Args:
+        transport: the connection's; its own write limits are set to the window.
+        window_bytes: what is handed to the transport ahead.
+        bound_bytes: over this many queued bytes `over_bound` becomes true.
+        resume_bytes: at this many, at most `bound_bytes`, it becomes false again.
+        hard_limit_bytes: over this many `on_overflow` is called.
+        on_overflow: called once, when a frame takes the queue over the hard limit; that frame is not queued.
+        on_bound: called with True when the queue goes over its bound, and with False when it is below again.
+
+    Attributes:
+        over_bound: whether the queue is over its bound.
+        high_water_bytes: the longest the queue has been.
+    """
+
+    __slots__ = (
+        "_bound_bytes",
+        "_flush_is_due",
+        "_hard_limit_bytes",
+        "_in_transport",
+        "_loop",
+        "_on_bound",
+        "_on_overflow",
+        "_paused",
+        "_queue",
+        "_queued",
+        "_resume_bytes",
+        "_sealed",
+        "_transport",
+        "_urgent",
+        "high_water_bytes",
+        "over_bound",
+    )
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        *,
+        window_bytes: int,
+        bound_bytes: int,
+        resume_bytes: int,
+        hard_limit_bytes: int,
+        on_overflow: Callable[[], None],
+        on_bound: Callable[[bool], None],
+    ) -> None:
+        transport.set_write_buffer_limits(high=window_bytes, low=window_bytes // 4)
+        self._transport = transport
+        self._bound_bytes = bound_bytes
+        self._resume_bytes = resume_bytes
+        self._hard_limit_bytes = hard_limit_bytes
+        self._on_overflow = on_overflow
+        self._on_bound = on_bound
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[bytes] = deque()
+        self._queued = 0
+        self._in_transport = 0
+        self._urgent: list[bytes] = []
+        self._flush_is_due = False
+        self._paused = False
+        self._sealed = False
+        self.over_bound = False
+        self.high_water_bytes = 0
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that have not left this process, those of the last write included."""
+        return self._queued + self._in_transport
+
+    def put(self, frame: bytes) -> None:
+        """Queue one SBRP frame behind what is queued already; dropped when the connection is closing."""
+        if self._sealed:
+            return
+        size = len(frame)
+        header = _binary_header(size)
+        queued = self._queued + size + len(header)
+        if queued + self._in_transport > self._hard_limit_bytes:
+            self._on_overflow()
+            return
+        self._queued = queued
+        self._queue.append(header)
+        self._queue.append(frame)
+        self._schedule_flush()
+        if queued + self._in_transport > self._bound_bytes and not self.over_bound:
+            self._check_bound()
+
+    def put_first(self, frame: bytes) -> None:
+        """Queue one SBRP frame ahead of everything that is not urgent itself."""
+        self.put_wire_first(binary_frame(frame))
+
+    def put_wire_first(self, wire: bytes) -> None:
+        """Queue a ready WebSocket frame (a ping or pong) ahead of everything that is not urgent itself."""
+        if self._sealed:
+            return
+        if self.queued_bytes + len(wire) > self._hard_limit_bytes:
+            self._on_overflow()
+            return
+        self._queued += len(wire)
+        self._urgent.append(wire)
+        self._schedule_flush()
+
+    def seal(self, last: bytes) -> None:
+        """Write what the transport takes now, drop the rest, write `last`, and take nothing more.
+
+        Args:
+            last: WebSocket frames that end the connection.
+        """
+        if self._sealed:
+            return
+        self._flush()
+        self._sealed = True
+        self._queue.clear()
+        self._urgent.clear()
+        self._queued = 0
+        if not self._transport.is_closing():
+            self._transport.write(last)
+        self._check_bound()
+
+    def pause(self) -> None:
+        """Stop writing: the transport has its window full."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Go on writing: the transport has room."""
+        self._paused = False
+        self._flush()
+
+    def _schedule_flush(self) -> None:
+        if not self._flush_is_due and not self._paused:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        queued = self._queued + self._in_transport
+        if queued > self.high_water_bytes:
+            self.high_water_bytes = queued
+        transport = self._transport
+        if transport.is_closing():
+            self._queue.clear()
+            self._urgent.clear()
+            self._queued = 0
+        while (self._urgent or self._queue) and not self._paused:
+            data = self._next_write()
+            self._queued -= len(data)
+            transport.write(data)
+        self._in_transport = transport.get_write_buffer_size()
+        if self.over_bound:
+            self._check_bound()
+
+    def _next_write(self) -> bytes:
+        parts, self._urgent = self._urgent, []
+        size = 0
+        queue = self._queue
+        while queue and size < _MAX_WRITE_BYTES:
+            part = queue.popleft()
+            size += len(part)
+            parts.append(part)
+        return b"".join(parts)
+
+    def _check_bound(self) -> None:
+        queued = self._queued + self._in_transport
+        over = queued > (self._resume_bytes if self.over_bound else self._bound_bytes)
+        if over != self.over_bound:
+            self.over_bound = over
+            self._on_bound(over)
+
+
+def binary_frame(message: bytes) -> bytes:
+    """Return a WebSocket binary frame, unmasked as a server's are."""
+    return _binary_header(len(message)) + message
+
+
+def close_frame(code: int, reason: str = "") -> bytes:
+    """Return a WebSocket close frame; the reason is cut to 123 bytes."""
+    payload = code.to_bytes(2, "big") + reason.encode()[:123]
+    return bytes((0x88, len(payload))) + payload
+
+
+def ping_frame() -> bytes:
+    """Return a WebSocket ping without payload."""
+    return b"\x89\x00"
+
+
+def pong_frame(payload: bytes) -> bytes:
+    """Return the WebSocket pong for a ping's payload (at most 125 bytes)."""
+    return bytes((0x8A, len(payload))) + payload
+
+
+def _binary_header(size: int) -> bytes:
+    if size < 126:
+        return _SHORT_HEADERS[size]
+    return _pack_medium(_BINARY, 126, size) if size < 65_536 else _pack_long(_BINARY, 127, size)

@@ -1,0 +1,136 @@
+"""The relay as routes of an aiohttp application.
+
+relay = Relay(config, sids=..., directory=...)
+verifier = TokenVerifier(config.issuer, LocalKeys(control.jwks), ...)
+app = create_relay_app(relay, verifier)                 # or mount_relay(app, relay, verifier) beside other routes
+runner = web.AppRunner(app, **runner_options(config))
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from sideband.relay.config import RelayConfig
+from sideband.relay.connection import RelayConnection
+from sideband.relay.core import Relay
+from sideband.relay.forward import MAX_FRAME_BYTES, serve_client, serve_daemon
+from sideband.relay.limits import AddressEntry
+from sideband.relay.tokens import KeySource, RelayToken, TokenVerifier
+from sideband.relay.upgrade import (
+    UpgradeError,
+    admit,
+    check_rate,
+    refusal_response,
+    remote_address,
+    reserved,
+    spend_session,
+)
+
+__all__ = ["PATHS", "create_relay_app", "create_verifier", "mount_relay", "runner_options"]
+
+PATHS = ("/", "/relay")
+"""Where the relay takes WebSockets."""
+
+
+def create_verifier(relay: Relay, keys: KeySource) -> TokenVerifier:
+    """Return the verifier that `relay`'s configuration asks for."""
+    config = relay.config
+    return TokenVerifier(
+        config.issuer,
+        keys,
+        audience=config.audience,
+        region=config.region,
+        leeway_seconds=config.token_leeway_seconds,
+        max_daemon_seconds=config.daemon_token_max_seconds,
+        clock=relay.clock.unix,
+    )
+
+
+def create_relay_app(relay: Relay, verifier: TokenVerifier) -> web.Application:
+    """Return an application that serves only the relay."""
+    app = web.Application()
+    mount_relay(app, relay, verifier)
+    return app
+
+
+def mount_relay(app: web.Application, relay: Relay, verifier: TokenVerifier) -> None:
+    """Add the relay's routes to `app`, start it with the application and shut it down with it."""
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        return await _serve(relay, verifier, request)
+
+    async def start(_app: web.Application) -> None:
+        relay.start()
+
+    async def stop(_app: web.Application) -> None:
+        await relay.shutdown()
+
+    for path in PATHS:
+        app.router.add_get(path, serve, allow_head=False)
+    app.on_startup.append(start)
+    app.on_shutdown.append(stop)
+
+
+def runner_options(config: RelayConfig) -> dict[str, Any]:
+    """Return what the relay needs of `web.AppRunner`.
+
+    Headers must be there within the upgrade's time; nothing is logged per request, because a query can hold a token.
+    """
+    return {
+        "access_log": None,
+        "keepalive_timeout": config.upgrade_timeout_seconds,
+        "handler_cancellation": False,
+        "handle_signals": False,
+        "shutdown_timeout": config.close_timeout_seconds,
+    }
+
+
+async def _serve(relay: Relay, verifier: TokenVerifier, request: web.Request) -> web.StreamResponse:
+    # aiohttp refuses a message of exactly its limit.
+    websocket = web.WebSocketResponse(
+        compress=False, autoping=False, autoclose=False, max_msg_size=MAX_FRAME_BYTES + 1, decode_text=False
+    )
+    key = remote_address(relay, request)
+    try:
+        check_rate(relay, key)
+        token = await admit(relay, verifier, request, websocket)
+        with reserved(relay, token, key) as address:
+            if token.role == "client":
+                await spend_session(relay, token)
+            await websocket.prepare(request)
+            connection = _open(relay, token, request, websocket, address)
+    except UpgradeError as refusal:
+        return refusal_response(relay, refusal)
+    await _run(relay, connection)
+    return websocket
+
+
+def _open(
+    relay: Relay,
+    token: RelayToken,
+    request: web.Request,
+    websocket: web.WebSocketResponse,
+    address: AddressEntry | None,
+) -> RelayConnection:
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError
+    connection = RelayConnection(relay, token, websocket, transport)
+    connection.address = address
+    relay.connection_opened(connection)
+    return connection
+
+
+async def _run(relay: Relay, connection: RelayConnection) -> None:
+    try:
+        if connection.is_client:
+            await relay.connect_client(connection)
+            await serve_client(relay, connection)
+        else:
+            relay.connect_daemon(connection)
+            await serve_daemon(relay, connection)
+    finally:
+        connection.ended()
+        relay.connection_gone(connection)
