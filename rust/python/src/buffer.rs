@@ -2,8 +2,7 @@
 
 use std::ops::Deref;
 
-use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
@@ -16,7 +15,7 @@ pub enum Input<'py> {
     /// Immutable: borrowed.
     Bytes(Bound<'py, PyBytes>),
     /// A view over immutable `bytes`: borrowed. The view keeps them alive.
-    View(PyUntypedBuffer),
+    View(View<'py>),
     /// Anything else: copied.
     Copied(Vec<u8>),
 }
@@ -27,7 +26,7 @@ impl Deref for Input<'_> {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes.as_bytes(),
-            Self::View(view) => contents(view),
+            Self::View(view) => view.contents(),
             Self::Copied(bytes) => bytes,
         }
     }
@@ -40,16 +39,11 @@ impl<'py> FromPyObject<'_, 'py> for Input<'py> {
         if let Ok(bytes) = object.cast::<PyBytes>() {
             return Ok(Self::Bytes(bytes.to_owned()));
         }
-        let view = PyUntypedBuffer::get(&object)?;
-        if !view.is_c_contiguous() {
-            return Err(PyBufferError::new_err("the buffer must be C-contiguous; pass bytes(view) instead"));
-        }
+        let view = View::of(&object)?;
         if is_view_of_bytes(&object)? {
             return Ok(Self::View(view));
         }
-        let copy = contents(&view).to_vec();
-        view.release(object.py());
-        Ok(Self::Copied(copy))
+        Ok(Self::Copied(view.contents().to_vec()))
     }
 }
 
@@ -65,13 +59,39 @@ fn is_view_of_bytes(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(object.getattr(intern!(object.py(), "obj"))?.is_exact_instance_of::<PyBytes>())
 }
 
-#[allow(unsafe_code, reason = "a buffer's memory is only reachable by its pointer")]
-fn contents(view: &PyUntypedBuffer) -> &[u8] {
-    if view.len_bytes() == 0 {
-        return &[];
+/// The exported memory of an object, C-contiguous; given back when dropped.
+pub struct View<'py> {
+    // Boxed, because exporters may let the description point into itself.
+    raw: Box<ffi::Py_buffer>,
+    // What gives the memory back needs the interpreter, so a view cannot outlive it.
+    _attached: Python<'py>,
+}
+
+impl<'py> View<'py> {
+    #[allow(unsafe_code, reason = "PyO3's own buffer type refuses exporters without strides, such as ctypes")]
+    fn of(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let mut raw = Box::new(ffi::Py_buffer::new());
+        // SAFETY: `raw` is a description to be filled in, and the object is alive. On failure nothing was exported.
+        let status = unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *raw, ffi::PyBUF_SIMPLE) };
+        if status == 0 { Ok(Self { raw, _attached: object.py() }) } else { Err(PyErr::fetch(object.py())) }
     }
-    // SAFETY: the buffer is C-contiguous (checked above), so `len_bytes` bytes begin at `buf_ptr`, and the export keeps
-    // them in place while `view` lives. Nobody writes to them meanwhile: either they belong to a `bytes` object, or they
-    // are copied at once with the interpreter held, as `bytes(object)` does.
-    unsafe { std::slice::from_raw_parts(view.buf_ptr().cast::<u8>(), view.len_bytes()) }
+
+    #[allow(unsafe_code, reason = "a buffer's memory is only reachable by its pointer")]
+    fn contents(&self) -> &[u8] {
+        match usize::try_from(self.raw.len) {
+            Ok(0) | Err(_) => &[],
+            // SAFETY: a simple buffer is `len` contiguous bytes from `buf`, which the export keeps in place while this
+            // view lives. Nobody writes to them meanwhile: either they belong to a `bytes` object, or they are copied at
+            // once with the interpreter held, as `bytes(object)` does.
+            Ok(size) => unsafe { std::slice::from_raw_parts(self.raw.buf.cast::<u8>(), size) },
+        }
+    }
+}
+
+impl Drop for View<'_> {
+    #[allow(unsafe_code, reason = "buffers are given back by a C call")]
+    fn drop(&mut self) {
+        // SAFETY: `raw` was filled by `PyObject_GetBuffer` and is released once, with the interpreter held.
+        unsafe { ffi::PyBuffer_Release(&raw mut *self.raw) };
+    }
 }
