@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sideband.errors import SbpError
 from sideband.protocol.events import CallsLost, Event, EventsLost, ResumeCompleted, ResumeFailed
 from sideband.protocol.link import Link
 from sideband.protocol.resume import GAP, STATE, decode_resume
@@ -69,9 +70,12 @@ class Recovery:
             return self._lose_calls(link.calls_at_cut)
         link.order.state_due = True
         link.awaiting_state = link.clock() + link.limits.state_timeout
-        if self._early_state is not None:
+        if self._early_state is None:
+            return []
+        try:
             return self._state(self._early_state)
-        return []
+        except SbpError as error:
+            return link.fail(error.code, "resume/1: the state names what has not left")
 
     def message(self, data: bytes) -> list[Event]:
         """Take in an ack, a state or a gap.
