@@ -14,8 +14,12 @@ class OidcConfig(BaseModel):
 
     issuer: HttpUrl = Field(description="The issuer, exactly as in the claim iss.")
     audience: str = Field(min_length=1, description="What the claim aud must contain.")
-    jwks_url: HttpUrl | None = Field(None, description="Where its keys are; found by OpenID discovery when not given.")
-    algorithms: tuple[str, ...] = Field(("RS256", "ES256", "EdDSA"), description="Signature algorithms accepted.")
+    jwks_url: HttpUrl | None = Field(
+        default=None, description="Where its keys are; found by OpenID discovery when not given."
+    )
+    algorithms: tuple[str, ...] = Field(
+        default=("RS256", "ES256", "EdDSA"), description="Signature algorithms accepted."
+    )
 
 
 class ControlConfig(BaseModel):
@@ -26,19 +30,21 @@ class ControlConfig(BaseModel):
     public_url: str = Field(description="Where users and daemons reach the control plane, without a trailing slash.")
     relay_url: str = Field(description="Where clients and daemons reach the relay: ws:// or wss://.")
     issuer: str = Field(description="The claim iss of every token; {issuer}/.well-known/jwks.json has the keys.")
-    audience: str = Field("sideband-relay", description="The claim aud of relay tokens.")
-    region: str | None = Field(None, description="The claim region of relay tokens; None leaves it out.")
+    audience: str = Field(default="sideband-relay", description="The claim aud of relay tokens.")
+    region: str | None = Field(default=None, description="The claim region of relay tokens; None leaves it out.")
 
-    client_token_seconds: int = Field(120, ge=10, le=300)
-    daemon_token_seconds: int = Field(3600, ge=60, le=86400)
-    identity_token_seconds: int = Field(300, ge=60, le=3600)
+    client_token_seconds: int = Field(default=120, ge=10, le=300)
+    daemon_token_seconds: int = Field(default=3600, ge=60, le=3600)
+    identity_token_seconds: int = Field(default=300, ge=60, le=3600)
 
-    quick_connect_attempts_per_minute: int = Field(10, ge=1, description="Redeem attempts of one address.")
-    quick_connect_addresses: int = Field(65536, ge=16, description="Addresses whose attempts are remembered.")
-    quick_connect_live_codes: int = Field(64, ge=1, description="Codes of one daemon that can be open at once.")
+    quick_connect_attempts_per_minute: int = Field(default=10, ge=1, description="Redeem attempts of one address.")
+    quick_connect_addresses: int = Field(default=65536, ge=16, description="Addresses whose attempts are remembered.")
+    quick_connect_live_codes: int = Field(default=64, ge=1, description="Codes of one daemon that can be open at once.")
 
-    max_request_bytes: int = Field(65536, ge=1024, description="Longest body of an API request.")
-    refresh_seconds: float = Field(2.0, gt=0, le=5, description="How often revocations and signing keys are read.")
-    audit_days: int = Field(400, ge=1, description="Days that audit records are kept.")
+    max_request_bytes: int = Field(default=65536, ge=1024, description="Longest body of an API request.")
+    refresh_seconds: float = Field(
+        default=2.0, gt=0, le=5, description="How often revocations and signing keys are read."
+    )
+    audit_days: int = Field(default=400, ge=1, description="Days that audit records are kept.")
 
     oidc: OidcConfig | None = None

@@ -76,6 +76,8 @@ class SigningKeys:
         self._secret = secret
         self._clock = clock
         self._keys: list[tuple[SigningKeyRow, OKPKey]] = []
+        self._document: dict[str, list[dict[str, Any]]] = {"keys": []}
+        self._document_until = 0.0
         self._registry = EdDSARegistry(algorithms=["EdDSA"])
 
     async def load(self) -> None:
@@ -95,10 +97,19 @@ class SigningKeys:
             rows = await all_signing_keys(connection)
         known = {row.kid: key for row, key in self._keys}
         self._keys = [(row, known.get(row.kid) or self._open(row)) for row in rows]
+        self._document_until = 0.0
 
     def jwks(self) -> dict[str, list[dict[str, Any]]]:
-        """Return the JSON Web Key Set: the public half of every key that is not retired."""
-        return {"keys": [key.as_dict(private=False) for row, key in self._keys if not _is_retired(row, self._now())]}
+        """Return the JSON Web Key Set: the public half of every key that is not retired.
+
+        The same object until a key comes or goes.
+        """
+        now = self._now()
+        if now >= self._document_until:
+            published = [(row, key) for row, key in self._keys if not _is_retired(row, now)]
+            self._document = {"keys": [key.as_dict(private=False) for _, key in published]}
+            self._document_until = min((row.retired_at for row, _ in published if row.retired_at), default=float("inf"))
+        return self._document
 
     def sign(self, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
         """Return a compact JWT with `claims`, signed by the newest key whose time has come.

@@ -8,10 +8,10 @@ audit record.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Table, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
@@ -38,6 +38,9 @@ COMMAND_TIMEOUT_SECONDS = 10
 def sqlite_url(path: Path) -> str:
     """Return the URL of the SQLite file at `path`."""
     return URL.create("sqlite+aiosqlite", database=str(path)).render_as_string(hide_password=False)
+
+
+_T = TypeVar("_T")
 
 
 class Database:
@@ -94,6 +97,15 @@ class Database:
             connection = await plain.execution_options(sideband_write=True)
             async with connection.begin():
                 yield connection
+
+    async def reading(self, query: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
+        """Return what one query gives.
+
+        Raises:
+            StoreError: as `read` does.
+        """
+        async with self.read() as connection:
+            return await query(connection)
 
     async def close(self) -> None:
         """Close every connection. Idempotent."""

@@ -1,24 +1,27 @@
-"""What is going on now: presence, sessions, spent session ids, revocations that relays have to follow."""
+"""What is going on now: presence, sessions, spent session ids, orders that relays have to follow."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sideband.control.store.database import insert_ignore, insert_or_update
-from sideband.control.store.schema import presence, revocations, spent_sids
+from sideband.control.store.schema import accounts, api_keys, kicks, presence, relay_sessions, spent_sids
+from sideband.control.store.schema import daemons as daemons_table
 
 __all__ = [
-    "Revocation",
-    "add_revocation",
-    "newest_revocation_id",
+    "Kick",
+    "LiveSession",
+    "add_kick",
+    "kicks_after",
+    "newest_kick_before",
     "online_daemons",
     "purge_live",
-    "report_presence",
-    "revocations_after",
+    "refused_keys",
+    "report",
     "set_offline",
     "set_online",
     "spend_sid",
@@ -26,16 +29,34 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Revocation:
-    """An order to refuse a daemon's tokens issued until `at` (milliseconds), and to end its connection.
+class Kick:
+    """An order to every relay, given at `at` (milliseconds).
 
-    With a `key_id` it is about the tokens that were issued for that API key only.
+    `daemon`: end a daemon's connection, with a `key_id` only one that was opened with that API key. `session`: end the
+    session `sid` (base64url). Carrying one out twice does nothing.
     """
 
     id: int
-    daemon_id: str
+    kind: str
+    daemon_id: str | None
     key_id: str | None
+    sid: str | None
     at: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    """A session as a relay reports it; `since` in milliseconds, up is client to daemon."""
+
+    sid: str
+    daemon_id: str
+    subject: str
+    state: str
+    since: int
+    frames_up: int = 0
+    bytes_up: int = 0
+    frames_down: int = 0
+    bytes_down: int = 0
 
 
 async def spend_sid(connection: AsyncConnection, sid: int, expires_at: int) -> bool:
@@ -60,22 +81,21 @@ async def set_offline(connection: AsyncConnection, relay_id: str, daemon_id: str
     await connection.execute(delete(presence).where(presence.c.daemon_id == daemon_id, presence.c.relay_id == relay_id))
 
 
-async def report_presence(
-    connection: AsyncConnection, relay_id: str, daemon_ids: Iterable[str], now: int, expires_at: int
+async def report(
+    connection: AsyncConnection,
+    relay_id: str,
+    daemons: Mapping[str, int],
+    sessions: Sequence[LiveSession],
+    expires_at: int,
 ) -> None:
-    """Replace what is known of a relay by the full list of daemons that it holds now."""
-    online = set(daemon_ids)
-    held = {
-        row.daemon_id
-        for row in await connection.execute(select(presence.c.daemon_id).where(presence.c.relay_id == relay_id))
-    }
-    gone = held - online
-    if gone:
-        await connection.execute(
-            delete(presence).where(presence.c.relay_id == relay_id, presence.c.daemon_id.in_(gone))
-        )
-    for daemon_id in sorted(online):
-        await set_online(connection, relay_id, daemon_id, now, expires_at)
+    """Replace what is known of a relay by the daemons it holds (id and since when) and its sessions."""
+    await connection.execute(delete(presence).where(presence.c.relay_id == relay_id))
+    await connection.execute(delete(relay_sessions).where(relay_sessions.c.relay_id == relay_id))
+    for daemon_id, since in sorted(daemons.items()):
+        await set_online(connection, relay_id, daemon_id, since, expires_at)
+    if sessions:
+        rows = [{**asdict(session), "relay_id": relay_id, "expires_at": expires_at} for session in sessions]
+        await connection.execute(insert(relay_sessions), rows)
 
 
 async def online_daemons(connection: AsyncConnection, daemon_ids: Iterable[str], now: int) -> set[str]:
@@ -86,26 +106,59 @@ async def online_daemons(connection: AsyncConnection, daemon_ids: Iterable[str],
     return {row.daemon_id for row in await connection.execute(statement)}
 
 
-async def add_revocation(connection: AsyncConnection, daemon_id: str, key_id: str | None, now: int) -> None:
-    """Order every relay to refuse a daemon's earlier tokens and to end its connection."""
-    await connection.execute(insert(revocations).values(daemon_id=daemon_id, key_id=key_id, at=now))
+async def add_kick(
+    connection: AsyncConnection,
+    now: int,
+    *,
+    daemon_id: str | None = None,
+    key_id: str | None = None,
+    sid: str | None = None,
+) -> None:
+    """Order every relay to end a daemon's connection, or a session."""
+    kind = "session" if sid is not None else "daemon"
+    await connection.execute(insert(kicks).values(kind=kind, daemon_id=daemon_id, key_id=key_id, sid=sid, at=now))
 
 
-async def revocations_after(connection: AsyncConnection, last_id: int, since: int) -> list[Revocation]:
-    """Return the orders with an id over `last_id`, given at or after `since`, in their order."""
+async def kicks_after(connection: AsyncConnection, last_id: int) -> list[Kick]:
+    """Return the orders with an id over `last_id`, in their order."""
+    statement = select(kicks).where(kicks.c.id > last_id).order_by(kicks.c.id)
+    return [
+        Kick(row.id, row.kind, row.daemon_id, row.key_id, row.sid, row.at)
+        for row in await connection.execute(statement)
+    ]
+
+
+async def newest_kick_before(connection: AsyncConnection, at: int) -> int:
+    """Return the id of the newest order given before `at`, 0 when there was none."""
+    return (await connection.execute(select(func.max(kicks.c.id)).where(kicks.c.at < at))).scalar() or 0
+
+
+async def refused_keys(connection: AsyncConnection, revoked_since: int) -> set[str]:
+    """Return the ids of API keys whose tokens relays must refuse.
+
+    Those that were revoked at or after `revoked_since`, and those of daemons that are disabled now.
+    """
     statement = (
-        select(revocations).where(revocations.c.id > last_id, revocations.c.at >= since).order_by(revocations.c.id)
+        select(api_keys.c.id)
+        .select_from(
+            api_keys.join(daemons_table, daemons_table.c.id == api_keys.c.daemon_id).join(
+                accounts, accounts.c.id == daemons_table.c.account_id
+            )
+        )
+        .where(
+            or_(
+                api_keys.c.revoked_at >= revoked_since,
+                daemons_table.c.disabled_at.is_not(None),
+                accounts.c.disabled_at.is_not(None),
+            )
+        )
     )
-    return [Revocation(row.id, row.daemon_id, row.key_id, row.at) for row in await connection.execute(statement)]
+    return {row.id for row in await connection.execute(statement)}
 
 
-async def newest_revocation_id(connection: AsyncConnection) -> int:
-    """Return the id of the newest order, 0 when there was none."""
-    return (await connection.execute(select(func.max(revocations.c.id)))).scalar() or 0
-
-
-async def purge_live(connection: AsyncConnection, now: int, revocations_before: int) -> None:
-    """Forget session ids and presence that lapsed, and orders older than any token they could concern."""
+async def purge_live(connection: AsyncConnection, now: int, kicks_before: int) -> None:
+    """Forget session ids and presence that lapsed, and orders given before `kicks_before`."""
     await connection.execute(delete(spent_sids).where(spent_sids.c.expires_at < now))
     await connection.execute(delete(presence).where(presence.c.expires_at < now))
-    await connection.execute(delete(revocations).where(revocations.c.at < revocations_before))
+    await connection.execute(delete(relay_sessions).where(relay_sessions.c.expires_at < now))
+    await connection.execute(delete(kicks).where(kicks.c.at < kicks_before))

@@ -25,12 +25,12 @@ __all__ = [
     "api_keys",
     "audit",
     "daemons",
+    "kicks",
     "memberships",
     "metadata",
     "presence",
     "quick_connect_codes",
     "relay_sessions",
-    "revocations",
     "rotations",
     "signing_keys",
     "spent_sids",
@@ -122,12 +122,14 @@ api_keys = Table(
     Column("revoked_at", BigInteger),
 )
 
-revocations = Table(
-    "revocations",
+kicks = Table(
+    "kicks",
     metadata,
     Column("id", _ROW_ID, primary_key=True, autoincrement=True),
-    Column("daemon_id", String(32), nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("daemon_id", String(32)),
     Column("key_id", String(32)),
+    Column("sid", String(16)),
     Column("at", BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )
@@ -178,6 +180,10 @@ relay_sessions = Table(
     Column("subject", String(255), nullable=False),
     Column("state", String(16), nullable=False),
     Column("since", BigInteger, nullable=False),
+    Column("frames_up", BigInteger, nullable=False),
+    Column("bytes_up", BigInteger, nullable=False),
+    Column("frames_down", BigInteger, nullable=False),
+    Column("bytes_down", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
 )
 

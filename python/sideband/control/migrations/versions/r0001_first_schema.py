@@ -39,6 +39,17 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_audit_at"), "audit", ["at"], unique=False)
     op.create_table(
+        "kicks",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("kind", sa.String(length=8), nullable=False),
+        sa.Column("daemon_id", sa.String(length=32), nullable=True),
+        sa.Column("key_id", sa.String(length=32), nullable=True),
+        sa.Column("sid", sa.String(length=16), nullable=True),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_kicks")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
         "presence",
         sa.Column("daemon_id", sa.String(length=32), nullable=False),
         sa.Column("relay_id", sa.String(length=64), nullable=False),
@@ -55,20 +66,15 @@ def upgrade() -> None:
         sa.Column("subject", sa.String(length=255), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("frames_up", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_up", sa.BigInteger(), nullable=False),
+        sa.Column("frames_down", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_down", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("sid", name=op.f("pk_relay_sessions")),
     )
     op.create_index(op.f("ix_relay_sessions_daemon_id"), "relay_sessions", ["daemon_id"], unique=False)
     op.create_index(op.f("ix_relay_sessions_relay_id"), "relay_sessions", ["relay_id"], unique=False)
-    op.create_table(
-        "revocations",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
-        sa.Column("daemon_id", sa.String(length=32), nullable=False),
-        sa.Column("key_id", sa.String(length=32), nullable=True),
-        sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_revocations")),
-        sqlite_autoincrement=True,
-    )
     op.create_table(
         "signing_keys",
         sa.Column("kid", sa.String(length=64), nullable=False),

@@ -1,0 +1,86 @@
+"""How admin commands print: tables for people, one JSON object a line for programs; errors with their exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+
+from sideband.errors import ConfigError, SidebandError
+
+__all__ = ["print_made", "print_rows", "reporting_errors"]
+
+_EXIT_FAILURE = 1
+_EXIT_USAGE = 2
+_SECRETS = ("apiKey", "token")
+
+
+@contextmanager
+def reporting_errors(json_output: bool) -> Iterator[None]:
+    """Turn an error of this package into a line on standard error (with `--json` a JSON line) and an exit code."""
+    try:
+        yield
+    except SidebandError as error:
+        code = _EXIT_USAGE if isinstance(error, ConfigError) else _EXIT_FAILURE
+        if json_output:
+            print(json.dumps({"v": 1, "event": "error", "error": type(error).__name__, "message": str(error)}))
+        else:
+            print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(code) from None
+
+
+def print_made(event: str, made: Mapping[str, Any], json_output: bool) -> None:
+    """Print the result of one action; a secret in it is shown this once."""
+    if json_output:
+        print(json.dumps({"v": 1, "event": event, **made}), flush=True)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None)
+    for name, value in made.items():
+        table.add_row(name, _text(name, value))
+    console = Console()
+    console.print(table, soft_wrap=True)
+    if any(name in made for name in _SECRETS):
+        console.print("Keep the secret now: it is not shown again.")
+
+
+def print_rows(event: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], json_output: bool) -> None:
+    """Print a list: a table of `columns`, or with `--json` every field of every row."""
+    if json_output:
+        for row in rows:
+            print(json.dumps({"v": 1, "event": event, **{k: _plain(v) for k, v in row.items()}}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None)
+    for column in columns:
+        table.add_column(column.replace("_", " "), no_wrap=column == "id")
+    for row in rows:
+        table.add_row(*(_text(column, row.get(column)) for column in columns))
+    Console().print(table)
+
+
+def _plain(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if (name == "at" or name.endswith(("_at", "At", "since", "_from"))) and isinstance(value, int):
+        return datetime.fromtimestamp(value / 1000, UTC).isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, bytes):
+        return value.hex()
+    return json.dumps(value) if isinstance(value, dict) else str(value)

@@ -1,0 +1,115 @@
+"""`sideband serve`: control plane and relay."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from sideband.server.endpoints import Endpoints
+    from sideband.server.settings import ServerSettings
+
+__all__ = ["serve"]
+
+_EXIT_INTERRUPTED = 130
+
+_EPILOG = """Examples:
+
+  sideband serve                                     loopback, SQLite, port 8080
+
+  sideband serve --port 0 --json                     a free port, its URL in the first line
+
+  sideband serve --config /etc/sideband/server.toml --check
+"""
+
+
+def serve(
+    config: Annotated[Path | None, typer.Option("--config", help="TOML file with the settings.")] = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder of the store and the secrets.")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on [127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port to listen on, 0 for a free one [8080].")] = None,
+    public_url: Annotated[str | None, typer.Option("--public-url", help="Where clients reach this server.")] = None,
+    private_port: Annotated[
+        int | None, typer.Option("--private-port", help="Port of health, metrics and admin, 0 for a free one [9464].")
+    ] = None,
+    no_private: Annotated[bool, typer.Option("--no-private", help="No private port.")] = False,
+    tls_certificate: Annotated[Path | None, typer.Option("--tls-certificate", help="PEM certificate chain.")] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="PEM private key.")] = None,
+    log_level: Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Validate the settings, print what is in force, end.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="One JSON object a line; the first is ready.")] = False,
+) -> None:
+    """Run the control plane and the relay in one process, with SQLite unless told otherwise.
+
+    Settings come from a TOML file, the environment (SIDEBAND_SERVER_...) and flags, in rising order.
+    """
+    from sideband.cli.admin_output import reporting_errors
+    from sideband.server.settings import load_settings
+
+    flags: dict[str, Any] = {
+        "data_dir": data_dir,
+        "public_url": public_url,
+        "listen": {"host": host, "port": port, "tls_certificate": tls_certificate, "tls_key": tls_key},
+        "private": {"port": private_port, "enabled": False if no_private else None},
+        "log": {"level": log_level},
+    }
+    with reporting_errors(json_output):
+        settings = load_settings(config, flags)
+        if check:
+            _print_settings(settings, json_output)
+            return
+        code = asyncio.run(_run(settings, json_output))
+    raise typer.Exit(code)
+
+
+async def _run(settings: ServerSettings, json_output: bool) -> int:
+    from sideband.server.service import run
+
+    stop = asyncio.Event()
+    received: list[int] = []
+
+    def end(number: int) -> None:
+        received.append(number)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, end, number)
+        except NotImplementedError:  # Windows: Ctrl-C arrives as KeyboardInterrupt instead
+            break
+    await run(settings, ready=lambda endpoints: _announce(endpoints, json_output), stop=stop)
+    return _EXIT_INTERRUPTED if received[:1] == [signal.SIGINT] else 0
+
+
+def _announce(endpoints: Endpoints, json_output: bool) -> None:
+    if json_output:
+        line = {
+            "v": 1,
+            "event": "ready",
+            "url": endpoints.url,
+            "relay_url": endpoints.relay_url,
+            "private_url": endpoints.private_url,
+            "data_dir": str(endpoints.data_dir),
+        }
+        print(json.dumps(line), flush=True)
+        return
+    print(f"sideband serves at {endpoints.url} (relay {endpoints.relay_url})", file=sys.stderr)
+    if endpoints.private_url:
+        print(f"health, metrics, admin: {endpoints.private_url}", file=sys.stderr)
+    print(f"data folder: {endpoints.data_dir}", file=sys.stderr)
+    print("first steps: sideband admin bootstrap --help; stop with Ctrl-C", file=sys.stderr, flush=True)
+
+
+def _print_settings(settings: ServerSettings, json_output: bool) -> None:
+    shown = settings.model_dump(mode="json")
+    if json_output:
+        print(json.dumps({"v": 1, "event": "settings", "settings": shown}))
+        return
+    print(json.dumps(shown, indent=2))

@@ -1,0 +1,216 @@
+"""The server's settings: one TOML file, the environment, flags, in rising order.
+
+Environment variables are `SIDEBAND_SERVER_` and the key in capitals, two underscores between a table and its key:
+`SIDEBAND_SERVER_LISTEN__PORT=8443`. A key that is not known is an error wherever it stands.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from sideband.control.config import OidcConfig
+from sideband.errors import ConfigError
+from sideband.server.listener import is_loopback
+
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "ControlSettings",
+    "ListenSettings",
+    "LogSettings",
+    "PrivateSettings",
+    "ServerSettings",
+    "load_settings",
+]
+
+ENVIRONMENT_PREFIX = "SIDEBAND_SERVER_"
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ListenSettings(_Table):
+    """The public listener."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: Port = Field(default=8080, description="Port to listen on; 0 takes a free one.")
+    tls_certificate: Path | None = Field(
+        default=None, description="PEM file of the certificate chain; read again on change."
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file of its private key; read again on change.")
+    trusted_proxies: tuple[str, ...] = Field(default=(), description="Networks whose X-Forwarded-For is believed.")
+    allow_plain_http: bool = Field(
+        default=False, description="Listen on a public address without TLS and without a proxy."
+    )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ipaddress.ip_network(network)) for network in value)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ListenSettings:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        encrypted = self.tls_certificate is not None or bool(self.trusted_proxies)
+        if not (is_loopback(self.host) or encrypted or self.allow_plain_http):
+            raise ValueError(
+                "a public address needs tls_certificate and tls_key, or trusted_proxies of a proxy that does TLS; "
+                "allow_plain_http = true would send tokens in clear"
+            )
+        return self
+
+
+class PrivateSettings(_Table):
+    """The private port: health, metrics and admin HTTP."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = Field(default=9464, description="0 takes a free one.")
+
+
+class LogSettings(_Table):
+    """Logs on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="auto: text on a terminal, json elsewhere."
+    )
+
+
+class ControlSettings(_Table):
+    """The control plane; see ControlConfig for the meaning. Times in seconds."""
+
+    issuer: str | None = Field(default=None, description="The public URL when not given.")
+    client_token_seconds: int = Field(default=120, ge=10, le=300)
+    daemon_token_seconds: int = Field(default=3600, ge=60, le=3600)
+    identity_token_seconds: int = Field(default=300, ge=60, le=3600)
+    quick_connect_attempts_per_minute: int = Field(default=10, ge=1)
+    quick_connect_addresses: int = Field(default=65536, ge=16)
+    quick_connect_live_codes: int = Field(default=64, ge=1)
+    max_request_bytes: int = Field(default=65536, ge=1024)
+    refresh_seconds: float = Field(default=2.0, gt=0, le=5)
+    audit_days: int = Field(default=400, ge=1)
+    oidc: OidcConfig | None = None
+
+
+class ServerSettings(BaseSettings):
+    """Everything `sideband serve` is told."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", hide_input_in_errors=True
+    )
+
+    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("sideband") / "server")
+    database_url: SecretStr | None = Field(default=None, description="Another store than SQLite in the data folder.")
+    public_url: str | None = Field(
+        default=None, description="Where clients reach this server; the listener when not given."
+    )
+    relay_url: str | None = Field(
+        default=None, description="Where they reach the relay; /relay of the public URL by default."
+    )
+    region: str | None = None
+    listen: ListenSettings = ListenSettings()
+    private: PrivateSettings = PrivateSettings()
+    log: LogSettings = LogSettings()
+    control: ControlSettings = ControlSettings()
+
+    @field_validator("public_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("expected a URL that begins with https:// or http://")
+        return value.rstrip("/") if value else value
+
+    @field_validator("relay_url")
+    @classmethod
+    def _websocket(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("ws://", "wss://")):
+            raise ValueError("expected a URL that begins with wss:// or ws://")
+        return value
+
+    @model_validator(mode="after")
+    def _reachable(self) -> ServerSettings:
+        if self.listen.host in ("", "0.0.0.0", "::") and self.public_url is None:  # noqa: S104  (compared, not bound)
+            raise ValueError("public_url is needed when listening on every address")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags over the environment over the file."""
+        del dotenv_settings, file_secret_settings
+        file = TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, file
+
+
+def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> ServerSettings:
+    """Return the settings in force.
+
+    Args:
+        file: a TOML file, or None.
+        flags: nested keys that go before everything else.
+
+    Raises:
+        ConfigError: a key is unknown or a value is wrong; the text names the key and never the value.
+    """
+    _check_environment()
+    if file is not None and not file.is_file():
+        raise ConfigError(f"the configuration file {file} is not there")
+
+    class Located(ServerSettings):
+        model_config = SettingsConfigDict(**{**ServerSettings.model_config, "toml_file": file})
+
+    try:
+        located = Located(**_without_none(flags or {}))
+    except ValidationError as error:
+        raise ConfigError("the configuration is not valid:\n" + _flaws(error)) from None
+    except ValueError as error:
+        raise ConfigError(f"the configuration file {file} is not TOML: {error}") from None
+    return located
+
+
+def _without_none(flags: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in flags.items():
+        inner = _without_none(value) if isinstance(value, Mapping) else value
+        if inner is not None and inner != {}:
+            kept[key] = inner
+    return kept
+
+
+def _check_environment() -> None:
+    known = {ENVIRONMENT_PREFIX + name.upper(): field for name, field in ServerSettings.model_fields.items()}
+    for name in os.environ:
+        if name.startswith(ENVIRONMENT_PREFIX) and name.split("__")[0] not in known:
+            raise ConfigError(f"the environment variable {name} is no setting of this server")
+
+
+def _flaws(error: ValidationError) -> str:
+    lines = []
+    for flaw in error.errors(include_input=False, include_url=False, include_context=False):
+        where = ".".join(str(part) for part in flaw["loc"])
+        text = "unknown key" if flaw["type"] == "extra_forbidden" else flaw["msg"].removeprefix("Value error, ")
+        lines.append(f"  {where}: {text}" if where else f"  {text}")
+    return "\n".join(lines)
