@@ -36,11 +36,11 @@ from sideband.protocol.handshake import (
 )
 from sideband.protocol.inbound import CANCEL_EVENT, Inbound
 from sideband.protocol.limits import DEFAULT_LIMITS, MIN_PIECE_BYTES, SbpLimits
-from sideband.protocol.link import CONTROL_CLOSE, CONTROL_HANDSHAKE, Link
 from sideband.protocol.outbox import PIECE_OVERHEAD
 from sideband.protocol.patterns import check_event_name, is_event_name
 from sideband.protocol.recovery import Recovery
 from sideband.protocol.resume import ACK, GAP, RESUME_SUBJECT, STATE, encode_resume
+from sideband.protocol.state import CONTROL_CLOSE, CONTROL_HANDSHAKE, ConnectionState
 from sideband.protocol.subjects import APP_PREFIX, EVENT, RESERVED_PREFIX, RPC, STREAM_SUBJECT
 
 __all__ = ["DEFAULT_CAPS", "MISSING", "SbpConnection"]
@@ -72,7 +72,7 @@ class SbpConnection:
         SbpError: 1002 when `local` does not make a valid handshake.
     """
 
-    __slots__ = ("_handshake", "_inbound", "_link", "_recovery", "opener")
+    __slots__ = ("_handshake", "_inbound", "_recovery", "_state", "opener")
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class SbpConnection:
         if FRAG_1 in caps:
             metadata[MAX_FRAME_KEY] = limits.max_frame
         self._handshake = encode_handshake(HandshakePayload(local.peer_id, tuple(caps), metadata))
-        self._link = Link(
+        self._state = ConnectionState(
             offered=frozenset(caps).intersection(_IMPLEMENTED),
             max_payload=max_frame_payload,
             clock=clock,
@@ -100,102 +100,102 @@ class SbpConnection:
             budget=fragment_budget,
             limits=limits,
         )
-        self._recovery = Recovery(self._link)
-        self._inbound = Inbound(self._link, self._recovery)
+        self._recovery = Recovery(self._state)
+        self._inbound = Inbound(self._state, self._recovery)
 
     @property
     def capabilities(self) -> frozenset[str]:
         """What both sides listed and this class speaks; empty until the handshake has come."""
-        return self._link.capabilities
+        return self._state.capabilities
 
     @property
     def remote(self) -> HandshakePayload | None:
         """The other side's handshake, or None until it has come."""
-        return self._link.remote
+        return self._state.remote
 
     @property
     def max_message_size(self) -> int:
         """The largest SBP frame that can be sent, in bytes: with frag/1 the smaller `sideband:max_frame` of the two."""
-        return self._link.max_message
+        return self._state.max_message
 
     @property
     def wants_write(self) -> bool:
         """Whether `take` would return something now. May be True once when a full window turns out to hold all back."""
-        link = self._link
-        if link.paused:
+        state = self._state
+        if state.paused:
             return False
-        if link.control or link.outbox.ready():
+        if state.control or state.outbox.ready():
             return True
-        order = link.order
-        return not link.closed and order is not None and (order.ack_due or order.state_due)
+        order = state.order
+        return not state.closed and order is not None and (order.ack_due or order.state_due)
 
     @property
     def buffered_bytes(self) -> int:
         """Bytes queued and not yet taken. Frames kept for repeating are not in it."""
-        return self._link.outbox.buffered
+        return self._state.outbox.buffered
 
     @property
     def retained_bytes(self) -> int:
         """Bytes that have left and are kept for repeating until the other side acknowledges them."""
-        window = self._link.outbox.window
+        window = self._state.outbox.window
         return 0 if window is None else window.held_bytes
 
     @property
     def closed(self) -> bool:
         """Whether a close was sent or came, or the protocol failed. Nothing more is accepted for sending."""
-        return self._link.closed
+        return self._state.closed
 
     def start(self) -> None:
         """Queue our handshake. Call once, first."""
-        link = self._link
-        link.control.append(sbp_encode_control(link.ids.fresh(), CONTROL_HANDSHAKE, self._handshake))
+        state = self._state
+        state.control.append(sbp_encode_control(state.ids.fresh(), CONTROL_HANDSHAKE, self._handshake))
 
     def send_request(self, method: str, params: Any = MISSING) -> bytes:
         """Queue a call and return its cid (16 bytes). MISSING leaves `p` out; None sends null."""
-        link = self._link
-        link.check_open()
-        cid = link.covered_id()
-        data = encode_request(cid, method, params, binary=link.binary)
+        state = self._state
+        state.check_open()
+        cid = state.covered_id()
+        data = encode_request(cid, method, params, binary=state.binary)
         size = _RPC_OVERHEAD + len(data)
-        if size <= link.whole:
-            link.check_buffer(size)
-            link.outbox.append(sbp_encode_message(cid, RPC, data))
+        if size <= state.whole:
+            state.check_buffer(size)
+            state.outbox.append(sbp_encode_message(cid, RPC, data))
         else:
-            link.check_size(size)
+            state.check_size(size)
             # In pieces its number comes with the last of them, so the request itself needs another id.
-            cid = link.ids.fresh()
-            data = encode_request(cid, method, params, binary=link.binary)
-            link.outbox.append_large(sbp_encode_message(cid, RPC, data), loose=True)
-        link.calls.add(cid)
+            cid = state.ids.fresh()
+            data = encode_request(cid, method, params, binary=state.binary)
+            state.outbox.append_large(sbp_encode_message(cid, RPC, data), loose=True)
+        state.calls.add(cid)
         return cid
 
     def send_result(self, cid: bytes, value: Any = MISSING) -> None:
         """Queue the answer to the request `cid`. MISSING leaves `result` out; None sends null."""
-        link = self._link
-        link.check_open()
-        link.queue(RPC, encode_result(cid, value, binary=link.binary), loose=True)
+        state = self._state
+        state.check_open()
+        state.queue(RPC, encode_result(cid, value, binary=state.binary), loose=True)
 
     def send_error(self, cid: bytes, code: int, message: str, data: Any = MISSING) -> None:
         """Queue the error answer to the request `cid`."""
-        link = self._link
-        link.check_open()
-        link.queue(RPC, encode_error(cid, code, message, data, binary=link.binary), loose=True)
+        state = self._state
+        state.check_open()
+        state.queue(RPC, encode_error(cid, code, message, data, binary=state.binary), loose=True)
 
     def send_notification(self, name: str, data: Any = MISSING, *, platform: bool = False) -> None:
         """Queue an event. Also raises PeerError `invalid_pattern` for a name that is not allowed.
 
         With `platform`, the name may begin with `$sideband/`.
         """
-        link = self._link
-        link.check_open()
+        state = self._state
+        state.check_open()
         if not (platform and is_event_name(name)):
             check_event_name(name)
-        link.queue(EVENT, encode_notification(name, data, binary=link.binary), loose=False)
+        state.queue(EVENT, encode_notification(name, data, binary=state.binary), loose=False)
 
     def send_app(self, subject: str, data: bytes) -> None:
         """Queue a vendor message. Also raises SbpError 1000 (not fatal) for a subject not on `app/`, or reserved."""
-        link = self._link
-        link.check_open()
+        state = self._state
+        state.check_open()
         if not subject.startswith(APP_PREFIX) or subject.startswith(RESERVED_PREFIX):
             raise SbpError(1000, f"a subject begins with {APP_PREFIX} and not with {RESERVED_PREFIX}", fatal=False)
         try:
@@ -204,12 +204,12 @@ class SbpConnection:
             raise SbpError(
                 1000, "the subject is over 256 bytes or holds what UTF-8 cannot carry", fatal=False
             ) from error
-        link.queue(subject, data, loose=False)
+        state.queue(subject, data, loose=False)
 
     def send_stream_control(self, data: bytes) -> None:
         """Queue a covered op of stream/1 (open, accept, end, reset, done), header included."""
-        self._link.check_open()
-        self._link.queue(STREAM_SUBJECT, data, loose=False)
+        self._state.check_open()
+        self._state.queue(STREAM_SUBJECT, data, loose=False)
 
     def send_cancel(self, cid: bytes) -> None:
         """Give up the call `cid`: its answer, should one come, is dropped.
@@ -217,25 +217,25 @@ class SbpConnection:
         A request in pieces that has not left whole is taken back; otherwise the event `$sideband/cancel` is queued.
         Also the way to forget a call that timed out. Never raises; an unknown cid is ignored.
         """
-        link = self._link
-        if cid not in link.calls:
+        state = self._state
+        if cid not in state.calls:
             return
-        link.calls.remove(cid)
-        messages = link.outbox.take_back(cid)
+        state.calls.remove(cid)
+        messages = state.outbox.take_back(cid)
         if messages is not None:
-            link.control.extend(messages)
+            state.control.extend(messages)
             return
         with contextlib.suppress(PeerError):
-            link.queue(EVENT, encode_notification(CANCEL_EVENT, {"cid": cid.hex()}), loose=False)
+            state.queue(EVENT, encode_notification(CANCEL_EVENT, {"cid": cid.hex()}), loose=False)
 
     def close(self, reason: str = "") -> None:
         """Queue a close frame and drop everything else that waits. Idempotent."""
-        link = self._link
-        if link.closed:
+        state = self._state
+        if state.closed:
             return
-        link.shut()
+        state.shut()
         text = reason.encode("utf-8", "replace")
-        link.control.append(sbp_encode_control(link.ids.fresh(), CONTROL_CLOSE, text or None))
+        state.control.append(sbp_encode_control(state.ids.fresh(), CONTROL_CLOSE, text or None))
 
     def take(self, max_bytes: int) -> list[bytes]:
         """Return frames to seal now, in this order, together at most `max_bytes` (one frame may be more).
@@ -244,27 +244,27 @@ class SbpConnection:
         they were sent; requests and responses in pieces yield to smaller messages and never starve. Empty while
         paused. What is returned counts as sent.
         """
-        link = self._link
+        state = self._state
         out: list[bytes] = []
-        if link.paused:
+        if state.paused:
             return out
-        order = link.order
-        if order is not None and not link.closed and (order.ack_due or order.state_due):
-            state = order.state_due
-            if state:
+        order = state.order
+        if order is not None and not state.closed and (order.ack_due or order.state_due):
+            stating = order.state_due
+            if stating:
                 self._recovery.asking()
-            out.append(self._resume_message(STATE if state else ACK, order.expected))
-            order.said(link.clock() if state else 0.0, state=state)
-        control = link.control
+            out.append(self._resume_message(STATE if stating else ACK, order.expected))
+            order.said(state.clock() if stating else 0.0, state=stating)
+        control = state.control
         while control:
             out.append(control.popleft())
-        if self._recovery.gap_due is not None and not link.closed:
+        if self._recovery.gap_due is not None and not state.closed:
             out.append(self._resume_message(GAP, self._recovery.gap_due))
             self._recovery.gap_due = None
         room = max_bytes
         for frame in out:
             room -= len(frame)
-        link.outbox.take(out, room, link.clock)
+        state.outbox.take(out, room, state.clock)
         return out
 
     def receive(self, frame: bytes) -> list[Event]:
@@ -293,7 +293,7 @@ class SbpConnection:
         return self._recovery.on_deadline(now)
 
     def _resume_message(self, kind: int, number: int) -> bytes:
-        return sbp_encode_message(self._link.ids.fresh(), RESUME_SUBJECT, encode_resume(kind, number))
+        return sbp_encode_message(self._state.ids.fresh(), RESUME_SUBJECT, encode_resume(kind, number))
 
 
 _IMPLEMENTED = frozenset((RESUME_1, FRAG_1, BIN_1, STREAM_1))

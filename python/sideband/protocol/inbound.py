@@ -21,10 +21,10 @@ from sideband.protocol.events import (
 from sideband.protocol.fragments import FRAG_SUBJECT
 from sideband.protocol.handshake import FRAG_1, STREAM_1, decode_handshake
 from sideband.protocol.limits import MAX_PLAIN_FRAME_BYTES
-from sideband.protocol.link import CONTROL_CLOSE, CONTROL_HANDSHAKE, CONTROL_PING, Link
 from sideband.protocol.patterns import is_event_name
 from sideband.protocol.recovery import Recovery
 from sideband.protocol.resume import RESUME_SUBJECT
+from sideband.protocol.state import CONTROL_CLOSE, CONTROL_HANDSHAKE, CONTROL_PING, ConnectionState
 from sideband.protocol.subjects import COVERED_STREAM_OPS, EVENT, RESERVED_PREFIX, RPC, STREAM, STREAM_SUBJECT
 
 __all__ = ["CANCEL_EVENT", "Inbound"]
@@ -35,34 +35,34 @@ CANCEL_EVENT = "$sideband/cancel"
 class Inbound:
     """Takes in the frames of one connection."""
 
-    __slots__ = ("_link", "_recovery")
+    __slots__ = ("_recovery", "_state")
 
-    def __init__(self, link: Link, recovery: Recovery) -> None:
-        self._link = link
+    def __init__(self, state: ConnectionState, recovery: Recovery) -> None:
+        self._state = state
         self._recovery = recovery
 
     def receive(self, frame: bytes) -> list[Event]:
         """See `SbpConnection.receive`."""
-        link = self._link
-        if link.closed:
+        state = self._state
+        if state.closed:
             return []
         try:
             decoded = sbp_decode(frame, MAX_PLAIN_FRAME_BYTES)
-            if decoded.kind == _MESSAGE and link.remote is not None:
+            if decoded.kind == _MESSAGE and state.remote is not None:
                 return self._message(decoded.frame_id, decoded.subject or "", decoded.data or b"", len(frame))
             return self._other(decoded)
         except SbpError as error:
-            return link.fail(error.code, _text(error))
+            return state.fail(error.code, _text(error))
 
     def _message(self, frame_id: bytes, subject: str, data: bytes, size: int) -> list[Event]:
-        link = self._link
+        state = self._state
         if subject != RPC and subject != EVENT:
             if subject == STREAM:
-                link.reply_error(1003, "the subject stream is reserved; byte streams need stream/1")
+                state.reply_error(1003, "the subject stream is reserved; byte streams need stream/1")
                 return []
             if subject.startswith(RESERVED_PREFIX):
                 return self._extension(frame_id, subject, data, size)
-        if link.order is not None and not self._in_order(frame_id, size):
+        if state.order is not None and not self._in_order(frame_id, size):
             return []
         if subject == RPC:
             return self._rpc(data, size)
@@ -71,26 +71,26 @@ class Inbound:
         return [AppReceived(subject, data)]
 
     def _in_order(self, frame_id: bytes, size: int) -> bool:
-        order = self._link.order
+        order = self._state.order
         if order is None:
             return True
         number = int.from_bytes(frame_id[8:], "little")
         if number == order.expected:
-            order.advance(size, self._link.clock() if order.fresh else 0.0)
+            order.advance(size, self._state.clock() if order.fresh else 0.0)
             if self._recovery.settling:
                 self._recovery.heard()
             return True
         if number > order.expected:
-            order.missed(self._link.clock())
-            self._link.note("message dropped", f"number {number} came where {order.expected} is next")
+            order.missed(self._state.clock())
+            self._state.note("message dropped", f"number {number} came where {order.expected} is next")
         return False
 
     def _rpc(self, data: bytes, size: int) -> list[Event]:
-        link = self._link
+        state = self._state
         try:
-            envelope = parse_envelope(data, binary=link.binary)
+            envelope = parse_envelope(data, binary=state.binary)
         except SbpError as error:
-            link.reply_error(1002, _text(error))
+            state.reply_error(1002, _text(error))
             return []
         try:
             check_envelope(envelope)
@@ -102,34 +102,34 @@ class Inbound:
         if kind == "N":
             return self._broken(envelope, SbpError(1100, "a notification does not belong on rpc", fatal=False))
         cid: bytes = envelope["cid"]
-        if cid not in link.calls:
-            link.note("answer dropped", "no call of this side waits for it")
+        if cid not in state.calls:
+            state.note("answer dropped", "no call of this side waits for it")
             return []
-        link.calls.remove(cid)
+        state.calls.remove(cid)
         if kind == "R":
             return [ResultReceived(cid, envelope.get("result"))]
         return [ErrorReceived(cid, envelope["code"], envelope["message"], envelope.get("data"))]
 
     def _broken(self, envelope: dict[str, object], error: SbpError) -> list[Event]:
-        link = self._link
+        state = self._state
         cid = readable_cid(envelope)
         message = _text(error)
         if cid is None:
-            link.reply_error(1002, message)
+            state.reply_error(1002, message)
             return []
         try:
-            link.queue(RPC, encode_error(cid, 1100, message), loose=True)
+            state.queue(RPC, encode_error(cid, 1100, message), loose=True)
         except PeerError as refused:
-            link.note("answer dropped", str(refused))
-        if cid not in link.calls or envelope.get("t") == "r":
+            state.note("answer dropped", str(refused))
+        if cid not in state.calls or envelope.get("t") == "r":
             return []
-        link.calls.remove(cid)
+        state.calls.remove(cid)
         return [ErrorReceived(cid, 1100, f"the answer is broken: {message}", None)]
 
     def _event(self, data: bytes, size: int) -> list[Event]:
-        link = self._link
+        state = self._state
         try:
-            envelope = parse_envelope(data, binary=link.binary)
+            envelope = parse_envelope(data, binary=state.binary)
             try:
                 check_envelope(envelope)
                 if envelope["t"] != "N":
@@ -139,44 +139,44 @@ class Inbound:
                     return self._broken(envelope, error)
                 raise
         except SbpError as error:
-            link.note("event dropped", _text(error))
+            state.note("event dropped", _text(error))
             return []
         name: str = envelope["e"]
         if name == CANCEL_EVENT:
             return self._cancel(envelope.get("d"))
         if not is_event_name(name):
-            link.note("event dropped", "its name is not a valid one")
+            state.note("event dropped", "its name is not a valid one")
             return []
         return [NotificationReceived(name, envelope.get("d"), size)]
 
     def _cancel(self, data: object) -> list[Event]:
         cid = readable_cid(data) if isinstance(data, dict) else None
         if cid is None:
-            self._link.note("event dropped", f"{CANCEL_EVENT} without a valid cid")
+            self._state.note("event dropped", f"{CANCEL_EVENT} without a valid cid")
             return []
         return [CancelReceived(cid)]
 
     def _extension(self, frame_id: bytes, subject: str, data: bytes, size: int) -> list[Event]:
-        link = self._link
-        if subject == FRAG_SUBJECT and FRAG_1 in link.capabilities:
+        state = self._state
+        if subject == FRAG_SUBJECT and FRAG_1 in state.capabilities:
             return self._piece(frame_id, data, size)
-        if subject == RESUME_SUBJECT and link.order is not None:
+        if subject == RESUME_SUBJECT and state.order is not None:
             return self._recovery.message(data)
-        if subject == STREAM_SUBJECT and STREAM_1 in link.capabilities:
-            covered = link.order is not None and data[:1] and data[0] in COVERED_STREAM_OPS
+        if subject == STREAM_SUBJECT and STREAM_1 in state.capabilities:
+            covered = state.order is not None and data[:1] and data[0] in COVERED_STREAM_OPS
             if covered and not self._in_order(frame_id, size):
                 return []
             return [StreamReceived(data)]
-        link.reply_error(1003, f"{subject[:64]} is not agreed between both sides")
+        state.reply_error(1003, f"{subject[:64]} is not agreed between both sides")
         return []
 
     def _piece(self, frame_id: bytes, data: bytes, size: int) -> list[Event]:
-        link = self._link
-        reassembler = link.reassembler
+        state = self._state
+        reassembler = state.reassembler
         frame = reassembler.add(data)
         if frame is None:
-            if link.order is not None:
-                link.order.count_piece(size)
+            if state.order is not None:
+                state.order.count_piece(size)
             if self._recovery.settling:
                 self._recovery.heard()
             if reassembler.refused:
@@ -191,33 +191,33 @@ class Inbound:
         return self._message(frame_id, subject or "", inner.data or b"", len(frame))
 
     def _refused(self) -> list[Event]:
-        link = self._link
-        link.note("frame dropped", "all connections together hold as many pieces as they may")
-        if link.order is not None:
-            link.order.missed(link.clock())
+        state = self._state
+        state.note("frame dropped", "all connections together hold as many pieces as they may")
+        if state.order is not None:
+            state.order.missed(state.clock())
             return []
-        return link.fail(2001, "overloaded: no room for messages in pieces, try again")
+        return state.fail(2001, "overloaded: no room for messages in pieces, try again")
 
     def _other(self, decoded: SbpFrame) -> list[Event]:
-        link = self._link
+        state = self._state
         kind, op = decoded.kind, decoded.op
         if kind == _ERROR:
             code = decoded.code or 0
             return [SbpErrorReceived(code, decoded.message or "", code in _FATAL)]
         if kind == _CONTROL and op == CONTROL_CLOSE:
-            link.shut()
-            link.control.clear()
+            state.shut()
+            state.control.clear()
             return [PeerClosed((decoded.data or b"").decode("utf-8", "replace"))]
-        if link.remote is None:
+        if state.remote is None:
             if kind != _CONTROL or op != CONTROL_HANDSHAKE:
                 raise SbpError(1000, "the first frame has to be a handshake")
             remote = decode_handshake(decoded.data or b"")
-            link.agree(remote)
+            state.agree(remote)
             return [HandshakeReceived(remote)]
         if kind == _CONTROL and op == CONTROL_HANDSHAKE:
             raise SbpError(1000, "a second handshake came")
         if kind == _CONTROL and op == CONTROL_PING:
-            link.reply_pong()
+            state.reply_pong()
         return []
 
 

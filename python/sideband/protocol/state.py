@@ -15,7 +15,7 @@ from sideband.protocol.limits import MAX_PLAIN_FRAME_BYTES, SbpLimits
 from sideband.protocol.outbox import FrameIds, Outbox
 from sideband.protocol.resume import ReceiveOrder, SentWindow
 
-__all__ = ["CONTROL_CLOSE", "CONTROL_HANDSHAKE", "CONTROL_PING", "CONTROL_PONG", "Link"]
+__all__ = ["CONTROL_CLOSE", "CONTROL_HANDSHAKE", "CONTROL_PING", "CONTROL_PONG", "ConnectionState"]
 
 CONTROL_HANDSHAKE = 0
 CONTROL_PING = 1
@@ -25,7 +25,7 @@ CONTROL_CLOSE = 3
 logger = logging.getLogger("sideband.protocol")
 
 
-class Link:
+class ConnectionState:
     """What both directions of one connection know.
 
     Attributes:
