@@ -255,9 +255,9 @@ class SbpConnection:
                 self._recovery.asking()
             out.append(self._resume_message(STATE if stating else ACK, order.expected))
             order.said(state.clock() if stating else 0.0, state=stating)
-        control = state.control
-        while control:
-            out.append(control.popleft())
+        if state.control:
+            out += state.control
+            state.control.clear()
         if self._recovery.gap_due is not None and not state.closed:
             out.append(self._resume_message(GAP, self._recovery.gap_due))
             self._recovery.gap_due = None

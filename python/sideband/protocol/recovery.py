@@ -170,7 +170,7 @@ class Recovery:
     def _lose_sent(self, number: int) -> list[Event]:
         state = self._state
         window = state.outbox.window
-        lost = [begin for at, begin in window.dropped if at >= number] if window is not None else []
+        lost = [] if window is None else window.dropped_from(number)
         events = sum(begin[_SUBJECT] == _EVENT for begin in lost)
         found: list[Event] = [EventsLost(events, sent=True)] if events else []
         return found + self._lose_calls({begin[2:18] for begin in lost})

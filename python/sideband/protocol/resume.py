@@ -47,10 +47,9 @@ class SentWindow:
 
     Attributes:
         base: the number of the oldest frame held, and of the next to leave when none is.
-        dropped: numbers and frame bytes' beginnings of frames that were pushed out unacknowledged, oldest first.
     """
 
-    __slots__ = ("_frames", "_large", "_limits", "_size", "base", "dropped")
+    __slots__ = ("_dropped", "_frames", "_large", "_limits", "_size", "base")
 
     def __init__(self, limits: SbpLimits) -> None:
         self._limits = limits
@@ -58,7 +57,7 @@ class SentWindow:
         self._size = 0
         self._large = 0
         self.base = 0
-        self.dropped: deque[tuple[int, bytes]] = deque(maxlen=65_536)
+        self._dropped: deque[tuple[int, bytes]] | None = None
 
     @property
     def left(self) -> int:
@@ -80,7 +79,9 @@ class SentWindow:
         """Hold a frame that leaves now under the number `left`; drop the oldest ones where there is no room."""
         while self._frames and not self.has_room(size):
             oldest = self._frames[0]
-            self.dropped.append((self.base, (_whole(oldest))[:_IDENTIFYING]))
+            if self._dropped is None:
+                self._dropped = deque(maxlen=_DROPPED_REMEMBERED)
+            self._dropped.append((self.base, _whole(oldest)[:_IDENTIFYING]))
             self._pop()
         self._frames.append(frame)
         if size > self._limits.window_bytes:
@@ -98,8 +99,15 @@ class SentWindow:
             raise SbpError(1000, f"resume/1: {number} was named, {self.left} frames have left")
         while self.base < number:
             self._pop()
-        while self.dropped and self.dropped[0][0] < number:
-            self.dropped.popleft()
+        while self._dropped and self._dropped[0][0] < number:
+            self._dropped.popleft()
+
+    def dropped_from(self, number: int) -> list[bytes]:
+        """Of frames from `number` on that were pushed out unacknowledged: enough bytes to tell id and subject.
+
+        At most the latest 65,536 are remembered.
+        """
+        return [begin for at, begin in self._dropped or () if at >= number]
 
     def frames(self) -> Iterable[bytes | Fragmented]:
         """What is held, oldest first."""
@@ -203,6 +211,7 @@ class ReceiveOrder:
 
 
 _MESSAGE = struct.Struct("<BQ")
+_DROPPED_REMEMBERED = 65_536
 _IDENTIFYING = 32
 """Enough of a frame to tell its id and its subject."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 
 from sideband._native import sbp_encode_control, sbp_encode_error, sbp_encode_message
@@ -76,7 +75,7 @@ class ConnectionState:
         self.offered = offered
         self.ids = FrameIds(random)
         self.outbox = Outbox(self.ids, limits, max_payload)
-        self.control: deque[bytes] = deque()
+        self.control: list[bytes] = []
         self.reassembler = Reassembler(limits, budget)
         self.order: ReceiveOrder | None = None
         self.calls: set[bytes] = set()
@@ -88,7 +87,7 @@ class ConnectionState:
         self.closed = False
         self.paused = False
         self.awaiting_state: float | None = None
-        self._noted: set[str] = set()
+        self._noted: tuple[str, ...] = ()
 
     def agree(self, remote: HandshakePayload) -> None:
         """Take the other side's handshake: from here on both know what is used."""
@@ -198,7 +197,8 @@ class ConnectionState:
     def note(self, cause: str, detail: str) -> None:
         """Log something dropped: the first of its kind as a warning, the rest for debugging only."""
         level = logging.DEBUG if cause in self._noted else logging.WARNING
-        self._noted.add(cause)
+        if cause not in self._noted:
+            self._noted += (cause,)
         logger.log(level, "%s: %s", cause, detail)
 
     def _may_reply(self) -> bool:
