@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from sideband.errors import PeerError, SbrpError, SbrpErrorCode, SidebandError
 from sideband.peer.identity_token import IDENTITY_METADATA_KEY, IdentityVerifier, PeerIdentity
 from sideband.peer.lifecycle import DisconnectRequested, Failed
-from sideband.peer.link import Link
+from sideband.peer.link import LinkInfo
 from sideband.peer.options import PeerOptions
 from sideband.peer.peer import Peer
 from sideband.peer.session import Session
@@ -72,7 +72,7 @@ class Acceptor:
         """The peers that are active or paused, oldest first."""
         return tuple(peer for peer in self._sessions.values() if peer is not None and peer.connected)
 
-    def open(self, link: Link, wake: Callable[[], None], on_accepted: Callable[[], None] | None = None) -> Session:
+    def open(self, link: LinkInfo, wake: Callable[[], None], on_accepted: Callable[[], None] | None = None) -> Session:
         """Begin a session on a link; the caller moves its frames and calls `ended` when it is over.
 
         Args:
@@ -123,6 +123,11 @@ class Acceptor:
             if peer is not None:
                 peer.apply(DisconnectRequested())
 
+    def fail_all(self, error: Exception) -> None:
+        """End every session without a farewell: nothing leads to their clients any more."""
+        for session in tuple(self._sessions):
+            session.fail(error if isinstance(error, SidebandError) else PeerError("not_connected", str(error)))
+
     async def finish(self) -> None:
         """Wait for admissions and `on_connection` tasks, cancelled."""
         tasks = self._tasks - {asyncio.current_task()}
@@ -131,7 +136,7 @@ class Acceptor:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _admit(self, session: Session, link: Link, remote: HandshakePayload) -> None:
+    async def _admit(self, session: Session, link: LinkInfo, remote: HandshakePayload) -> None:
         try:
             identity = await self._identify(remote)
             refused = not await self._authorized(identity)

@@ -66,5 +66,10 @@ def create_peer(
         options = PeerOptions(**settings)  # type: ignore[arg-type]  # each value was typed as its parameter
     elif settings:
         raise ConfigError(f"options was given together with {', '.join(settings)}; set them in one place")
-    dialer = Dialer(endpoint, transport or WebSocketTransport(), negotiator or sbp_negotiator(), options)
+    dialer = Dialer(
+        endpoint,
+        transport or WebSocketTransport(heartbeat_seconds=options.heartbeat_seconds),
+        negotiator or sbp_negotiator(),
+        options,
+    )
     return Peer(options, dialer)

@@ -80,15 +80,15 @@ class Dialer:
 
         def on_handshake(remote: HandshakePayload) -> None:
             timer.cancel()
-            peer.session_opened(session, link, remote)
+            peer.session_opened(session, link.info, remote)
             session.bind(peer)
 
         connection = SbpConnection(
             local=options.handshake(params.metadata),
             opener=True,
-            max_frame_payload=link.max_frame_payload,
+            max_frame_payload=link.info.max_frame_payload,
             clock=options.clock.time,
-            resumable=link.resumable,
+            resumable=link.info.resumable,
             limits=options.limits,
         )
         session = Session(connection, options.clock, wake.set, on_handshake)

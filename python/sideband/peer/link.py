@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 
 from typing_extensions import override
@@ -11,7 +12,7 @@ from typing_extensions import override
 from sideband.protocol.limits import MAX_PLAIN_FRAME_BYTES
 from sideband.transport.base import Connection
 
-__all__ = ["Link", "LinkSignal", "PlainLink"]
+__all__ = ["Link", "LinkInfo", "LinkSignal", "PlainLink"]
 
 
 class LinkSignal(Enum):
@@ -25,20 +26,30 @@ class LinkSignal(Enum):
     """The session goes on with the same keys."""
 
 
-class Link(ABC):
-    """A negotiated way for whole SBP frames.
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """What a session needs to know about its link.
 
     Attributes:
         max_frame_payload: bytes of the largest SBP frame that it carries.
         resumable: whether the session outlives the loss of the other end's connection.
-        path: how it runs, such as "direct" or "relay".
+        path: how it runs: "direct" or "relay".
         identity_key: the daemon's key that the session was made under, 32 bytes; None without one.
     """
 
-    max_frame_payload: int
+    max_frame_payload: int = MAX_PLAIN_FRAME_BYTES
     resumable: bool = False
     path: str = "direct"
     identity_key: bytes | None = None
+
+
+class Link(ABC):
+    """A negotiated way for whole SBP frames."""
+
+    @property
+    @abstractmethod
+    def info(self) -> LinkInfo:
+        """What a session needs to know about it."""
 
     @abstractmethod
     async def receive(self) -> Sequence[bytes] | LinkSignal:
@@ -70,10 +81,14 @@ class PlainLink(Link):
         connection: the transport connection.
     """
 
-    max_frame_payload = MAX_PLAIN_FRAME_BYTES
-
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._info = LinkInfo()
+
+    @property
+    @override
+    def info(self) -> LinkInfo:
+        return self._info
 
     @override
     async def receive(self) -> Sequence[bytes]:

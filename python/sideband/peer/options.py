@@ -39,6 +39,8 @@ class PeerOptions:
         retry: whether and when to try again; a peer that was accepted never does.
         on_unhandled_error: told what a handler of an event raised, and that one fell behind; by default it is logged.
         handshake_timeout: seconds for the handshake of a session, the decision on an identity key not counted.
+        heartbeat_seconds: a connection of the default transport is pinged after so much silence, and given up after
+            half as much again without an answer; 25 s. None relies on the network to tell.
         limits: bounds of the SBP layer.
         clock: where time comes from.
         random: returns a number from 0 up to 1, for the jitter of retries.
@@ -53,6 +55,7 @@ class PeerOptions:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     on_unhandled_error: Callable[[BaseException], None] = log_unhandled
     handshake_timeout: float = 30.0
+    heartbeat_seconds: float | None = 25.0
     limits: SbpLimits = DEFAULT_LIMITS
     clock: Clock = field(default_factory=LoopClock)
     random: Callable[[], float] = random.random

@@ -35,7 +35,7 @@ from sideband.protocol import events as sbp
 
 if TYPE_CHECKING:
     from sideband.peer.identity_token import PeerIdentity
-    from sideband.peer.link import Link
+    from sideband.peer.link import LinkInfo
     from sideband.peer.session import Session
     from sideband.protocol.handshake import HandshakePayload
 
@@ -69,7 +69,7 @@ class Peer:
         self._machine = Lifecycle(options.connection, options.retry, options.random, accepted=dial is None)
         self._listeners = Listeners(self.report)
         self._session: Session | None = None
-        self._link: Link | None = None
+        self._link: LinkInfo | None = None
         self._remote: HandshakePayload | None = None
         self._identity: PeerIdentity | None = None
         self._ready = Outcome()
@@ -289,7 +289,7 @@ class Peer:
         return self._perform(actions)
 
     def session_opened(
-        self, session: Session, link: Link, remote: HandshakePayload, identity: PeerIdentity | None = None
+        self, session: Session, link: LinkInfo, remote: HandshakePayload, identity: PeerIdentity | None = None
     ) -> None:
         """Take over a session whose handshake is done."""
         previous, changed = self._link, self._link is not None and self._link.path != link.path

@@ -129,7 +129,9 @@ class Session:
     def close(self, reason: str) -> None:
         """End the session from this side: the other one is told the reason."""
         self.connection.close(reason)
-        self.fail(PeerError("peer_closed", f"closed here: {reason or 'no reason given'}"))
+        self.fail(
+            PeerError("peer_closed", f"closed here: {reason or 'no reason given'}", details={"closed_here": reason})
+        )
         self.wake()
 
     def _hold(self, frame: bytes) -> None:
