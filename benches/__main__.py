@@ -19,13 +19,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benches", description="Compare with the rivals in one run.")
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"any of: {', '.join(known)} (default: all)")
     parser.add_argument("--rounds", type=int, default=Settings.rounds, help="samples of each contestant (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=Settings.sample_seconds, help="length of a sample (%(default)s)"
+    )
     parser.add_argument("--quick", action="store_true", help="7 short rounds, nothing written: does it run at all?")
     parser.add_argument("--out", type=Path, default=_REPORTS, help="folder of the reports (benches/reports)")
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.suites) - set(known))
     if unknown:
         parser.error(f"no suite is called {', '.join(unknown)}; there are: {', '.join(known)}")
-    settings = Settings(rounds=7, sample_seconds=0.001) if options.quick else Settings(rounds=options.rounds)
+    settings = Settings(rounds=7, sample_seconds=0.001) if options.quick else Settings(options.rounds, options.seconds)
     for name in options.suites or known:
         print(f"sideband: measuring {name}", file=sys.stderr)
         module = importlib.import_module(f"benches.suites.{name}")

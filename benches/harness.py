@@ -7,7 +7,8 @@ rounds. Whatever else the machine does then falls on all of them alike, so ratio
 import gc
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,12 +88,13 @@ def measure(
         clock: `time.thread_time` for work of one thread, which other processes then disturb least;
             `time.perf_counter` for anything that waits or has helpers.
     """
-    counts = {contestant.name: _calibrate(contestant, settings, clock) for contestant in contestants}
     samples: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
-    for _ in range(settings.rounds):
-        for contestant in contestants:
-            count = counts[contestant.name]
-            samples[contestant.name].append(_time(contestant, count, clock) / count)
+    with _without_garbage_collection():
+        counts = {contestant.name: _calibrate(contestant, settings, clock) for contestant in contestants}
+        for _ in range(settings.rounds):
+            for contestant in contestants:
+                count = counts[contestant.name]
+                samples[contestant.name].append(_time(contestant, count, clock) / count)
     return samples
 
 
@@ -121,13 +123,19 @@ def _calibrate(contestant: Contestant, settings: Settings, clock: Callable[[], f
 
 def _time(contestant: Contestant, count: int, clock: Callable[[], float]) -> float:
     call = contestant.prepare(count)
+    started = clock()
+    call()
+    return clock() - started
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Whose sample a collection would fall into is chance."""
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
-        started = clock()
-        call()
-        return clock() - started
+        yield
     finally:
         if collecting:
             gc.enable()
