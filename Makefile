@@ -110,6 +110,7 @@ help: ## This list
 # .venv itself is no target: one that exists is adopted, whoever made it.
 .make/venv: pyproject.toml $(wildcard constraints.txt)
 	@mkdir -p .make
+	@sh scripts/require.sh rust # said now, not after a minute of downloads
 	@PYTHON="$(PYTHON)" sh scripts/venv.sh $(VENV) $(PY)
 	@touch $@
 
