@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run every cargo-fuzz target for FUZZ_SECONDS, starting from the committed seeds.
+# Run every cargo-fuzz target for FUZZ_SECONDS, starting from the reference vectors.
 set -eu
 
 missing() {
@@ -12,11 +12,12 @@ cargo fuzz --version >/dev/null 2>&1 || missing "cargo-fuzz is not installed. Ru
 cargo +nightly --version >/dev/null 2>&1 ||
   missing "cargo-fuzz needs a nightly toolchain. Run: rustup toolchain install nightly --profile minimal"
 
+command -v python3 >/dev/null 2>&1 || missing "python3 is not on PATH; the seeds are made with it."
 cd rust/fuzz
-for target in $(cargo +nightly fuzz list); do
+"${PY:-python3}" seed.py
+python3 seed.py
+for target in $(cargo +nightly fuzz list --fuzz-dir .); do
   echo "sideband: fuzzing $target for ${FUZZ_SECONDS:-10} s"
-  mkdir -p "corpus/$target"
-  set -- "corpus/$target"
-  [ -d "seeds/$target" ] && set -- "$@" "seeds/$target"
-  cargo +nightly fuzz run "$target" "$@" -- -max_total_time="${FUZZ_SECONDS:-10}" -rss_limit_mb=1024 -timeout=10
+  cargo +nightly fuzz run --fuzz-dir . "$target" -- \
+    -max_total_time="${FUZZ_SECONDS:-10}" -rss_limit_mb=1024 -timeout=10 -max_len=70000
 done

@@ -143,3 +143,58 @@ impl ReplayWindow {
         (block % self.words.len() as u64) as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+    use super::*;
+
+    fn marked(size: usize, sequences: impl IntoIterator<Item = u64>) -> ReplayWindow {
+        let mut window = ReplayWindow::new(size).unwrap();
+        for sequence in sequences {
+            assert!(window.mark(sequence));
+        }
+        window
+    }
+
+    #[test]
+    fn a_sound_window_is_consistent() {
+        for size in [64, 128, 65_536] {
+            assert!(marked(size, []).is_consistent());
+            assert!(marked(size, [0]).is_consistent());
+            assert!(marked(size, [63, 64, 65]).is_consistent());
+            assert!(marked(size, [u64::MAX]).is_consistent());
+            assert!(marked(size, 0..300).is_consistent());
+        }
+        let mut window = marked(128, [1_000_000]);
+        window.reset();
+        assert!(window.is_consistent());
+    }
+
+    #[test]
+    fn a_damaged_window_is_not_consistent() {
+        type Damage = fn(&mut ReplayWindow);
+        let damages: [(&str, Damage); 6] = [
+            ("bits without a highest number", |window| window.highest = None),
+            ("a highest number that was never marked", |window| window.highest = Some(7)),
+            ("a bit above the highest number", |window| window.words[0] |= 1 << 9),
+            ("a bit in a word not reached yet", |window| window.words[1] |= 1),
+            ("a window of another size than its bitmap", |window| window.size = 256),
+            ("a bitmap of another size than its window", |window| window.words = vec![1 << 8].into()),
+        ];
+        for (name, damage) in damages {
+            let mut window = marked(128, [3, 8]);
+            assert!(window.is_consistent());
+            damage(&mut window);
+            assert!(!window.is_consistent(), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_multiples_of_64_in_range_are_sizes() {
+        for size in [0, 1, 63, 65, 100, 65_537, 65_600, usize::MAX] {
+            assert_eq!(ReplayWindow::new(size).unwrap_err(), InvalidWindowSize(size));
+        }
+    }
+}
