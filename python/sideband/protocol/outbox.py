@@ -70,6 +70,7 @@ class Outbox:
         "_queue",
         "_repeats",
         "_started",
+        "_unnumbered",
         "blocked",
         "buffered",
         "held_since",
@@ -89,6 +90,7 @@ class Outbox:
         self._active: list[Fragmented] = []  # those of them that have begun
         self._started = 0  # frames of which some but not all pieces have left
         self._active_bytes = 0  # and their full sizes
+        self._unnumbered: dict[bytes, Fragmented] = {}  # by frame id, requests and responses alike
         self._next_frag = 0
         self._owed = False
         self.buffered = 0
@@ -110,7 +112,10 @@ class Outbox:
         if not loose:
             number = self.next_number
             self.next_number += 1
-        self._queue.append(Fragmented(frame, self._piece, number))
+        entry = Fragmented(frame, self._piece, number)
+        if loose:
+            self._unnumbered[frame[2:18]] = entry
+        self._queue.append(entry)
         self.buffered += len(frame)
 
     def take_back(self, frame_id: bytes) -> list[bytes] | None:
@@ -119,18 +124,17 @@ class Outbox:
         Returns the messages that tell the other side, an empty list when nothing of it has left, and None when the
         frame is not here or too far.
         """
-        candidates = (*self._loose, *self._active, *(e for e in self._queue if isinstance(e, Fragmented)))
-        for entry in candidates:
-            if entry.number is None and entry.frame[2:18] == frame_id:
-                self.buffered -= len(entry.frame)
-                messages = self._restart(entry) if entry.frag_id is not None else []
-                for waiting in (self._loose, self._active):
-                    if entry in waiting:
-                        waiting.remove(entry)
-                if entry in self._queue:
-                    self._queue.remove(entry)
-                return messages
-        return None
+        entry = self._unnumbered.pop(frame_id, None)
+        if entry is None:
+            return None
+        self.buffered -= len(entry.frame)
+        messages = self._restart(entry) if entry.frag_id is not None else []
+        for waiting in (self._loose, self._active):
+            if entry in waiting:
+                waiting.remove(entry)
+        if entry in self._queue:
+            self._queue.remove(entry)
+        return messages
 
     def waiting_ids(self) -> set[bytes]:
         """The ids of all messages that have not left whole."""
@@ -217,6 +221,7 @@ class Outbox:
         """Forget everything."""
         for waiting in (self._queue, self._repeats, self._loose, self._active):
             waiting.clear()
+        self._unnumbered.clear()
         self.window = None
         self.buffered = self._started = self._active_bytes = 0
 
@@ -271,6 +276,7 @@ class Outbox:
             if entry.at_last:
                 # Now its place among the others is settled: everything queued so far has a lower number.
                 entry.number = self.next_number
+                del self._unnumbered[entry.frame[2:18]]
                 self.next_number += 1
                 self._queue.append(entry)
             else:
