@@ -1,1 +1,200 @@
-"""End-to-end encrypted peers through a relay that sees ciphertext only."""
+"""End-to-end encrypted peers through a relay that sees ciphertext only: calls and events for daemons behind NAT.
+
+    async with create_peer(...) as peer:                       # connects
+        print(await peer.rpc.call("greet", "Ada"))
+
+    async with await listen(...) as server:                    # accepts
+        ...
+
+`sideband.cloud` adds accounts and Quick Connect codes, `sideband.secure_relay` is the protocol's low-level layer. Names
+are imported when they are first used, so that `import sideband` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sideband.errors import (
+        CloudApiError,
+        ConfigError,
+        ConnectionClosed,
+        IdentityRefusedError,
+        IdentityStoreError,
+        PeerError,
+        RpcPeerError,
+        SbpError,
+        SbrpBatchError,
+        SbrpError,
+        SbrpErrorCode,
+        SidebandError,
+        TokenError,
+        TransportError,
+    )
+    from sideband.identity import (
+        FileIdentity,
+        FileIdentityKeyStore,
+        IdentityKeyPair,
+        IdentityKeyStore,
+        IdentityTrust,
+        KeyringIdentityKeyStore,
+        MemoryIdentityKeyStore,
+        SqliteIdentityKeyStore,
+        compute_fingerprint,
+        generate_identity_key_pair,
+    )
+    from sideband.peer import (
+        CallResult,
+        ConnectionParams,
+        ConnectionPolicy,
+        Event,
+        EventPolicy,
+        IdentityTokenVerifier,
+        Negotiator,
+        Peer,
+        PeerIdentity,
+        PeerOptions,
+        PeerState,
+        ReconnectResult,
+        RelayServer,
+        RetryPolicy,
+        RpcPolicy,
+        Server,
+        Subscription,
+        create_peer,
+        listen,
+        relay_client_negotiator,
+        relay_daemon_negotiator,
+        rpc_method,
+        sbp_negotiator,
+    )
+    from sideband.transport import MemoryTransport, Transport, WebSocketTransport, memory_pair
+
+_HOMES = {
+    "sideband.errors": (
+        "CloudApiError",
+        "ConfigError",
+        "ConnectionClosed",
+        "IdentityRefusedError",
+        "IdentityStoreError",
+        "PeerError",
+        "RpcPeerError",
+        "SbpError",
+        "SbrpBatchError",
+        "SbrpError",
+        "SbrpErrorCode",
+        "SidebandError",
+        "TokenError",
+        "TransportError",
+    ),
+    "sideband.identity": (
+        "FileIdentity",
+        "FileIdentityKeyStore",
+        "IdentityKeyPair",
+        "IdentityKeyStore",
+        "IdentityTrust",
+        "KeyringIdentityKeyStore",
+        "MemoryIdentityKeyStore",
+        "SqliteIdentityKeyStore",
+        "compute_fingerprint",
+        "generate_identity_key_pair",
+    ),
+    "sideband.peer": (
+        "CallResult",
+        "ConnectionParams",
+        "ConnectionPolicy",
+        "Event",
+        "EventPolicy",
+        "IdentityTokenVerifier",
+        "Negotiator",
+        "Peer",
+        "PeerIdentity",
+        "PeerOptions",
+        "PeerState",
+        "ReconnectResult",
+        "RelayServer",
+        "RetryPolicy",
+        "RpcPolicy",
+        "Server",
+        "Subscription",
+        "create_peer",
+        "listen",
+        "relay_client_negotiator",
+        "relay_daemon_negotiator",
+        "rpc_method",
+        "sbp_negotiator",
+    ),
+    "sideband.transport": ("MemoryTransport", "Transport", "WebSocketTransport", "memory_pair"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("cloud", "errors", "identity", "peer", "secure_relay", "transport")
+
+__all__ = [
+    "CallResult",
+    "CloudApiError",
+    "ConfigError",
+    "ConnectionClosed",
+    "ConnectionParams",
+    "ConnectionPolicy",
+    "Event",
+    "EventPolicy",
+    "FileIdentity",
+    "FileIdentityKeyStore",
+    "IdentityKeyPair",
+    "IdentityKeyStore",
+    "IdentityRefusedError",
+    "IdentityStoreError",
+    "IdentityTokenVerifier",
+    "IdentityTrust",
+    "KeyringIdentityKeyStore",
+    "MemoryIdentityKeyStore",
+    "MemoryTransport",
+    "Negotiator",
+    "Peer",
+    "PeerError",
+    "PeerIdentity",
+    "PeerOptions",
+    "PeerState",
+    "ReconnectResult",
+    "RelayServer",
+    "RetryPolicy",
+    "RpcPeerError",
+    "RpcPolicy",
+    "SbpError",
+    "SbrpBatchError",
+    "SbrpError",
+    "SbrpErrorCode",
+    "Server",
+    "SidebandError",
+    "SqliteIdentityKeyStore",
+    "Subscription",
+    "TokenError",
+    "Transport",
+    "TransportError",
+    "WebSocketTransport",
+    "compute_fingerprint",
+    "create_peer",
+    "generate_identity_key_pair",
+    "listen",
+    "memory_pair",
+    "relay_client_negotiator",
+    "relay_daemon_negotiator",
+    "rpc_method",
+    "sbp_negotiator",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"sideband.{name}")
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'sideband' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -138,7 +138,7 @@ class Acceptor:
 
     async def _admit(self, session: Session, link: LinkInfo, remote: HandshakePayload) -> None:
         try:
-            identity = await self._identify(remote)
+            identity = await self._identify(link, remote)
             refused = not await self._authorized(identity)
         except SidebandError as error:
             _log.warning("a client was refused: %s", error)
@@ -179,11 +179,11 @@ class Acceptor:
             peer.report(error)
             await peer.disconnect()
 
-    async def _identify(self, remote: HandshakePayload) -> PeerIdentity | None:
+    async def _identify(self, link: LinkInfo, remote: HandshakePayload) -> PeerIdentity | None:
         token = remote.metadata.get(IDENTITY_METADATA_KEY)
         if token is None or self._acceptance.verify_identity is None:
             return None
-        return await self._acceptance.verify_identity(str(token))
+        return await self._acceptance.verify_identity(str(token), link.session_id)
 
     async def _authorized(self, identity: PeerIdentity | None) -> bool:
         if self._acceptance.authorize is None:

@@ -35,12 +35,14 @@ class LinkInfo:
         resumable: whether the session outlives the loss of the other end's connection.
         path: how it runs: "direct" or "relay".
         identity_key: the daemon's key that the session was made under, 32 bytes; None without one.
+        session_id: the session's id at the relay, None without one.
     """
 
     max_frame_payload: int = MAX_PLAIN_FRAME_BYTES
     resumable: bool = False
     path: str = "direct"
     identity_key: bytes | None = None
+    session_id: int | None = None
 
 
 class Link(ABC):

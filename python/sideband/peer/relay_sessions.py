@@ -47,7 +47,6 @@ class RelaySessions:
         self.daemon = RelayDaemon(endpoint, self._happened, clock=clock)
         self._endpoint = endpoint
         self._acceptor = acceptor
-        self._info = relay_link_info(None)
         self._sessions: dict[int, Session] = {}
         self._turns: dict[int, None] = {}
         self._wake = asyncio.Event()
@@ -118,7 +117,7 @@ class RelaySessions:
             self._turns[sid] = None
             self._wake.set()
 
-        session = self._acceptor.open(self._info, wake, lambda: self._endpoint.confirm(sid))
+        session = self._acceptor.open(relay_link_info(sid), wake, lambda: self._endpoint.confirm(sid))
         self._sessions[sid] = session
         session.ended.add_done_callback(lambda _: self._over(sid, session))
 
