@@ -55,8 +55,8 @@ bench: .make/native ## Compare with the rivals in one run, write benches/reports
 	$(PY) -m benches $(BENCH_ARGS)
 
 .PHONY: fuzz
-fuzz: ## Fuzz every decoder, FUZZ_SECONDS (10) a target; needs cargo-fuzz and a nightly toolchain
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) sh scripts/fuzz.sh
+fuzz: .make/venv ## Fuzz every decoder, FUZZ_SECONDS (10) a target; needs cargo-fuzz and a nightly toolchain
+	@PY="$(CURDIR)/$(PY)" FUZZ_SECONDS=$(FUZZ_SECONDS) sh scripts/fuzz.sh
 
 .PHONY: lint
 lint: lint-rust lint-python ## Formatting, lints, types, stubs, import contracts

@@ -12,10 +12,8 @@ cargo fuzz --version >/dev/null 2>&1 || missing "cargo-fuzz is not installed. Ru
 cargo +nightly --version >/dev/null 2>&1 ||
   missing "cargo-fuzz needs a nightly toolchain. Run: rustup toolchain install nightly --profile minimal"
 
-command -v python3 >/dev/null 2>&1 || missing "python3 is not on PATH; the seeds are made with it."
 cd rust/fuzz
 "${PY:-python3}" seed.py
-python3 seed.py
 for target in $(cargo +nightly fuzz list --fuzz-dir .); do
   echo "sideband: fuzzing $target for ${FUZZ_SECONDS:-10} s"
   cargo +nightly fuzz run --fuzz-dir . "$target" -- \
