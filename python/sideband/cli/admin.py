@@ -9,8 +9,9 @@ import typer
 from sideband.cli.admin_accounts import account, user
 from sideband.cli.admin_daemons import daemon, key
 from sideband.cli.admin_live import audit, session, signing_key
-from sideband.cli.admin_output import print_made, reporting_errors
+from sideband.cli.admin_output import print_made
 from sideband.cli.admin_store import Config, DataDir, Json, with_administration
+from sideband.cli.output import reporting_errors
 
 if TYPE_CHECKING:
     from sideband.control.administration import Administration

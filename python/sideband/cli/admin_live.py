@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sideband.cli.admin_output import print_made, print_rows, reporting_errors
+from sideband.cli.admin_output import print_made, print_rows
 from sideband.cli.admin_store import Config, DataDir, Json, now, with_administration, with_store
+from sideband.cli.output import reporting_errors
 
 __all__ = ["audit", "session", "signing_key"]
 

@@ -1,43 +1,23 @@
-"""How admin commands print: tables for people, one JSON object a line for programs; errors with their exit code."""
+"""How admin commands print: tables for people, one JSON object a line for programs."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import typer
+from sideband.cli.output import print_event
 
-from sideband.errors import ConfigError, SidebandError
+__all__ = ["print_made", "print_rows"]
 
-__all__ = ["print_made", "print_rows", "reporting_errors"]
-
-_EXIT_FAILURE = 1
-_EXIT_USAGE = 2
 _SECRETS = ("apiKey", "token")
-
-
-@contextmanager
-def reporting_errors(json_output: bool) -> Iterator[None]:
-    """Turn an error of this package into a line on standard error (with `--json` a JSON line) and an exit code."""
-    try:
-        yield
-    except SidebandError as error:
-        code = _EXIT_USAGE if isinstance(error, ConfigError) else _EXIT_FAILURE
-        if json_output:
-            print(json.dumps({"v": 1, "event": "error", "error": type(error).__name__, "message": str(error)}))
-        else:
-            print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(code) from None
 
 
 def print_made(event: str, made: Mapping[str, Any], json_output: bool) -> None:
     """Print the result of one action; a secret in it is shown this once."""
     if json_output:
-        print(json.dumps({"v": 1, "event": event, **made}), flush=True)
+        print_event(event, **made)
         return
     from rich.console import Console
     from rich.table import Table
@@ -55,14 +35,14 @@ def print_rows(event: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[
     """Print a list: a table of `columns`, or with `--json` every field of every row."""
     if json_output:
         for row in rows:
-            print(json.dumps({"v": 1, "event": event, **{k: _plain(v) for k, v in row.items()}}))
+            print_event(event, **{name: _plain(value) for name, value in row.items()})
         return
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None)
     for column in columns:
-        table.add_column(column.replace("_", " "), no_wrap=column == "id")
+        table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(_text(column, row.get(column)) for column in columns))
     Console().print(table)

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sideband.cli.output import EXIT_INTERRUPTED, EXIT_OK, print_event, reporting_errors
+
 if TYPE_CHECKING:
     from sideband.server.endpoints import Endpoints
     from sideband.server.settings import ServerSettings
 
-__all__ = ["serve"]
+__all__ = ["EPILOG", "serve"]
 
-_EXIT_INTERRUPTED = 130
-
-_EPILOG = """Examples:
+EPILOG = """Examples:
 
   sideband serve                                     loopback, SQLite, port 8080
 
@@ -49,7 +49,6 @@ def serve(
 
     Settings come from a TOML file, the environment (SIDEBAND_SERVER_...) and flags, in rising order.
     """
-    from sideband.cli.admin_output import reporting_errors
     from sideband.server.settings import load_settings
 
     flags: dict[str, Any] = {
@@ -64,6 +63,9 @@ def serve(
         if check:
             _print_settings(settings, json_output)
             return
+        from sideband.server.logs import configure_logs
+
+        configure_logs(settings.log)
         code = asyncio.run(_run(settings, json_output))
     raise typer.Exit(code)
 
@@ -77,28 +79,34 @@ async def _run(settings: ServerSettings, json_output: bool) -> int:
     def end(number: int) -> None:
         received.append(number)
         stop.set()
+        if len(received) > 1:
+            # Asked twice: whoever asks does not want to wait for connections to end well.
+            serving.cancel()
 
+    serving = asyncio.create_task(run(settings, ready=lambda endpoints: _announce(endpoints, json_output), stop=stop))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         try:
             loop.add_signal_handler(number, end, number)
         except NotImplementedError:  # Windows: Ctrl-C arrives as KeyboardInterrupt instead
             break
-    await run(settings, ready=lambda endpoints: _announce(endpoints, json_output), stop=stop)
-    return _EXIT_INTERRUPTED if received[:1] == [signal.SIGINT] else 0
+    try:
+        await serving
+    except asyncio.CancelledError:
+        if len(received) < 2:
+            raise
+    return EXIT_INTERRUPTED if signal.SIGINT in received else EXIT_OK
 
 
 def _announce(endpoints: Endpoints, json_output: bool) -> None:
     if json_output:
-        line = {
-            "v": 1,
-            "event": "ready",
-            "url": endpoints.url,
-            "relay_url": endpoints.relay_url,
-            "private_url": endpoints.private_url,
-            "data_dir": str(endpoints.data_dir),
-        }
-        print(json.dumps(line), flush=True)
+        print_event(
+            "ready",
+            url=endpoints.url,
+            relay_url=endpoints.relay_url,
+            private_url=endpoints.private_url,
+            data_dir=str(endpoints.data_dir),
+        )
         return
     print(f"sideband serves at {endpoints.url} (relay {endpoints.relay_url})", file=sys.stderr)
     if endpoints.private_url:
@@ -110,6 +118,6 @@ def _announce(endpoints: Endpoints, json_output: bool) -> None:
 def _print_settings(settings: ServerSettings, json_output: bool) -> None:
     shown = settings.model_dump(mode="json")
     if json_output:
-        print(json.dumps({"v": 1, "event": "settings", "settings": shown}))
+        print_event("settings", settings=shown)
         return
     print(json.dumps(shown, indent=2))

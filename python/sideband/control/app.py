@@ -9,6 +9,7 @@ from importlib.metadata import version
 from aiohttp import web
 
 from sideband.control.authenticate import OidcVerifier
+from sideband.control.connect_page import connect_page
 from sideband.control.plane import ControlPlane
 from sideband.control.procedures import PROCEDURES, Call
 from sideband.control.wire import ProcedureError, answer, read_input, refuse
@@ -67,6 +68,7 @@ def control_routes(
         web.post("/api/trpc/{procedure}", procedure),
         web.get("/.well-known/jwks.json", jwks),
         web.get("/v1/version", describe),
+        web.get("/connect", connect_page),
     ]
 
 

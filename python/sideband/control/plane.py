@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sideband.control.attempts import AttemptLimiter
 from sideband.control.config import ControlConfig
 from sideband.control.secrets import ServerSecret, private_folder
 from sideband.control.signing import SigningKeys
 from sideband.control.store import Database, sqlite_url
+from sideband.control.store.live import online_daemons
 from sideband.control.tokens import TokenIssuer
 
 __all__ = ["DATABASE_FILE", "SECRET_FILE", "ControlPlane", "open_store"]
@@ -23,7 +26,11 @@ SECRET_FILE = "server.key"  # noqa: S105  (a file's name)
 
 
 class ControlPlane:
-    """Store, signing keys, token issuer and limits, built by `ControlPlane.open`."""
+    """Store, signing keys, token issuer and limits, built by `ControlPlane.open`.
+
+    Attributes:
+        online_here: tells of a daemon whether a relay in this process holds its connection; None without such a relay.
+    """
 
     def __init__(
         self, config: ControlConfig, database: Database, secret: ServerSecret, clock: Callable[[], float] = time.time
@@ -32,6 +39,7 @@ class ControlPlane:
         self.database = database
         self.secret = secret
         self.clock = clock
+        self.online_here: Callable[[str], bool] | None = None
         self.keys = SigningKeys(database, secret, clock)
         self.tokens = TokenIssuer(config, self.keys, clock)
         self.redeem_attempts = AttemptLimiter(
@@ -52,6 +60,12 @@ class ControlPlane:
         plane = cls(config, database, secret, clock)
         await plane.keys.load()
         return plane
+
+    async def online(self, connection: AsyncConnection, daemon_ids: Sequence[str]) -> set[str]:
+        """Return those of `daemon_ids` that are connected to a relay, in this process or reported by another."""
+        reported = await online_daemons(connection, daemon_ids, self.now())
+        here = self.online_here
+        return reported if here is None else reported | {daemon_id for daemon_id in daemon_ids if here(daemon_id)}
 
     def now(self) -> int:
         """Return the time in milliseconds, as the store keeps it."""

@@ -6,14 +6,22 @@ Environment variables are `SIDEBAND_SERVER_` and the key in capitals, two unders
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,6 +31,7 @@ from pydantic_settings import (
 
 from sideband.control.config import OidcConfig
 from sideband.errors import ConfigError
+from sideband.relay.config import Network, RelayConfig
 from sideband.server.listener import is_loopback
 
 __all__ = [
@@ -53,15 +62,10 @@ class ListenSettings(_Table):
         default=None, description="PEM file of the certificate chain; read again on change."
     )
     tls_key: Path | None = Field(default=None, description="PEM file of its private key; read again on change.")
-    trusted_proxies: tuple[str, ...] = Field(default=(), description="Networks whose X-Forwarded-For is believed.")
+    trusted_proxies: tuple[Network, ...] = Field(default=(), description="Networks whose X-Forwarded-For is believed.")
     allow_plain_http: bool = Field(
         default=False, description="Listen on a public address without TLS and without a proxy."
     )
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(ipaddress.ip_network(network)) for network in value)
 
     @model_validator(mode="after")
     def _consistent(self) -> ListenSettings:
@@ -82,6 +86,7 @@ class PrivateSettings(_Table):
     enabled: bool = True
     host: str = "127.0.0.1"
     port: Port = Field(default=9464, description="0 takes a free one.")
+    allowed_hosts: tuple[str, ...] = Field(default=(), description="More names for the Host header of admin requests.")
 
 
 class LogSettings(_Table):
@@ -109,6 +114,19 @@ class ControlSettings(_Table):
     oidc: OidcConfig | None = None
 
 
+# What the composition settles by itself is not for the file to set.
+_SETTLED = ("issuer", "audience", "region", "loopback_listener", "trusted_proxies")
+
+if TYPE_CHECKING:
+    RelaySettings = _Table
+else:
+    _FIELDS = {name: field for name, field in RelayConfig.model_fields.items() if name not in _SETTLED}
+    RelaySettings = create_model(
+        "RelaySettings", __base__=_Table, **{name: (field.annotation, field) for name, field in _FIELDS.items()}
+    )
+"""The limits of the relay; the names and meanings are those of RelayConfig."""
+
+
 class ServerSettings(BaseSettings):
     """Everything `sideband serve` is told."""
 
@@ -129,6 +147,7 @@ class ServerSettings(BaseSettings):
     private: PrivateSettings = PrivateSettings()
     log: LogSettings = LogSettings()
     control: ControlSettings = ControlSettings()
+    relay: RelaySettings = RelaySettings()
 
     @field_validator("public_url")
     @classmethod
@@ -149,6 +168,21 @@ class ServerSettings(BaseSettings):
         if self.listen.host in ("", "0.0.0.0", "::") and self.public_url is None:  # noqa: S104  (compared, not bound)
             raise ValueError("public_url is needed when listening on every address")
         return self
+
+    @model_validator(mode="after")
+    def _relay_limits_agree(self) -> ServerSettings:
+        self.relay_config("https://settings.invalid")
+        return self
+
+    def relay_config(self, issuer: str) -> RelayConfig:
+        """Return what the relay is told."""
+        return RelayConfig(
+            issuer=issuer,
+            region=self.region,
+            loopback_listener=is_loopback(self.listen.host),
+            trusted_proxies=self.listen.trusted_proxies,
+            **self.relay.model_dump(),
+        )
 
     @classmethod
     def settings_customise_sources(

@@ -19,7 +19,6 @@ from sideband.control.store.daemons import (
     set_identity,
     set_name,
 )
-from sideband.control.store.live import online_daemons
 from sideband.control.store.rows import DaemonRow
 from sideband.control.wire import ProcedureError
 
@@ -94,7 +93,7 @@ async def list_accessible(call: Call, value: Any) -> list[dict[str, Any]]:
     async with call.plane.database.read() as connection:
         daemons = await accessible_daemons(connection, user.id)
         ids = [daemon.id for daemon in daemons]
-        online = await online_daemons(connection, ids, call.plane.now())
+        online = await call.plane.online(connection, ids)
         statements = await rotation_statements(connection, ids)
     return [
         {

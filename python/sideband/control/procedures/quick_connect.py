@@ -11,7 +11,6 @@ from sideband.control.ids import code_digest, new_code, normalize_code
 from sideband.control.procedures.call import Call, Input, parse
 from sideband.control.store.audit import add_audit
 from sideband.control.store.credentials import add_code, consume_code, count_live_codes, is_redeemable
-from sideband.control.store.live import online_daemons
 from sideband.control.tokens import new_sid
 from sideband.control.wire import ProcedureError
 
@@ -86,7 +85,7 @@ async def redeem_code(call: Call, value: Any) -> dict[str, Any]:
         if consumed is None:
             raise ProcedureError("NOT_FOUND", _NO_SUCH_CODE)
         daemon = consumed.daemon
-        online = not daemon.disabled and bool(await online_daemons(connection, [daemon.id], now))
+        online = not daemon.disabled and bool(await plane.online(connection, [daemon.id]))
         await add_audit(
             connection,
             now=now,

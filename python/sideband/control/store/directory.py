@@ -118,7 +118,9 @@ async def list_daemons(connection: AsyncConnection, now: int) -> Rows:
         .order_by(accounts.c.name, daemons.c.name, daemons.c.id)
     )
     rows = await _rows(connection, statement)
-    return [{**row, "online": (row.pop("online_until") or 0) > now} for row in rows]
+    for row in rows:
+        row["online"] = (row.pop("online_until") or 0) > now
+    return rows
 
 
 async def list_keys(connection: AsyncConnection, daemon_id: str | None = None) -> Rows:

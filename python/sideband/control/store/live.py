@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import delete, func, insert, or_, select
+from sqlalchemy import delete, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sideband.control.store.database import insert_ignore, insert_or_update
@@ -16,8 +16,7 @@ __all__ = [
     "Kick",
     "LiveSession",
     "add_kick",
-    "kicks_after",
-    "newest_kick_before",
+    "kicks_since",
     "online_daemons",
     "purge_live",
     "refused_keys",
@@ -119,18 +118,13 @@ async def add_kick(
     await connection.execute(insert(kicks).values(kind=kind, daemon_id=daemon_id, key_id=key_id, sid=sid, at=now))
 
 
-async def kicks_after(connection: AsyncConnection, last_id: int) -> list[Kick]:
-    """Return the orders with an id over `last_id`, in their order."""
-    statement = select(kicks).where(kicks.c.id > last_id).order_by(kicks.c.id)
+async def kicks_since(connection: AsyncConnection, since: int) -> list[Kick]:
+    """Return the orders that were given at or after `since`, in their order."""
+    statement = select(kicks).where(kicks.c.at >= since).order_by(kicks.c.id)
     return [
         Kick(row.id, row.kind, row.daemon_id, row.key_id, row.sid, row.at)
         for row in await connection.execute(statement)
     ]
-
-
-async def newest_kick_before(connection: AsyncConnection, at: int) -> int:
-    """Return the id of the newest order given before `at`, 0 when there was none."""
-    return (await connection.execute(select(func.max(kicks.c.id)).where(kicks.c.at < at))).scalar() or 0
 
 
 async def refused_keys(connection: AsyncConnection, revoked_since: int) -> set[str]:
