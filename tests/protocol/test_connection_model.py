@@ -98,7 +98,8 @@ class Network:
             side.connection.send_result(cid, [number, b"y" * size])
 
     def cancel(self, side: Side, which: int) -> None:
-        waiting = [cid for cid in side.sent_calls if cid not in side.answers and cid not in side.cancelled]
+        over = side.cancelled.union(side.answers, *(event.cids for event in side.lost if isinstance(event, CallsLost)))
+        waiting = [cid for cid in side.sent_calls if cid not in over]
         if waiting:
             cid = waiting[which % len(waiting)]
             side.connection.send_cancel(cid)
