@@ -28,6 +28,7 @@ __all__ = [
     "SbpFrame",
     "Session",
     "SessionKeys",
+    "aead_backend",
     "compute_fingerprint",
     "decode_control",
     "decode_data",
@@ -517,6 +518,13 @@ class DaemonSession(Session):
     """
 
     def __new__(cls, keys: SessionKeys, replay_window: int = 128) -> DaemonSession: ...
+
+def aead_backend() -> tuple[str, str, int, bool, tuple[str, ...]]:
+    """Return (small, bulk, bulk_from, forced, available): which encryption is in use (docs/adr/0060).
+
+    Chosen when the module is loaded, for the CPU or by the environment variable SIDEBAND_BACKEND; a name there that
+    cannot be had makes the import raise ConfigError.
+    """
 
 # --- SBP frames ---
 

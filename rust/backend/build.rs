@@ -1,10 +1,11 @@
-//! Assembles OpenSSL's ChaCha20 and Poly1305 for x86-64 from its sources as published in the crate `openssl-src`.
+//! Assembles OpenSSL's `ChaCha20` and Poly1305 for x86-64 from its sources as published in the crate `openssl-src`.
 //!
 //! Only these two files are taken, because they hold the AVX-512 paths that `ring` leaves out (docs/adr/0060). They are
 //! written in Perl that prints assembly; where there is no Perl the build goes on without them.
 
 use std::error::Error;
 
+#[allow(clippy::unnecessary_wraps, reason = "without the feature nothing can fail")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-check-cfg=cfg(has_openssl)");
@@ -70,7 +71,7 @@ sideband_OPENSSL_ia32cap_P:
             for global in GLOBALS {
                 text = text.replace(global, &format!("sideband_{global}"));
                 if text.contains(&format!(".globl\tsideband_{global}\n")) {
-                    text.push_str(&format!("\n.hidden sideband_{global}\n"));
+                    text.extend(["\n.hidden sideband_", global, "\n"]);
                 }
             }
             if name == "chacha" {

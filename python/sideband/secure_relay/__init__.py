@@ -5,6 +5,7 @@ what applications use.
 """
 
 from sideband.errors import SbrpBatchError, SbrpError, SbrpErrorCode
+from sideband.secure_relay.backends import Backend, backend
 from sideband.secure_relay.codes import is_terminal
 from sideband.secure_relay.frames import (
     FRAME_HEADER_SIZE,
@@ -77,6 +78,7 @@ __all__ = [
     "MAX_PAYLOAD_SIZE",
     "MAX_PING_PAYLOAD_SIZE",
     "MAX_PLAINTEXT_SIZE",
+    "Backend",
     "ClientSession",
     "ControlMessage",
     "DaemonSession",
@@ -99,6 +101,7 @@ __all__ = [
     "SignalCode",
     "SignalMessage",
     "SignalReason",
+    "backend",
     "clear_client_session",
     "clear_daemon_session",
     "compute_fingerprint",

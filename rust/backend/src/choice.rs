@@ -86,6 +86,15 @@ impl fmt::Display for ChoiceError {
 
 impl std::error::Error for ChoiceError {}
 
+/// What is best for this CPU.
+#[must_use]
+pub fn automatic() -> Choice {
+    if Backend::OpenSsl.is_available() {
+        return Choice { small: Backend::Ring, bulk: Backend::OpenSsl, bulk_from: AVX512_BULK_FROM, forced: false };
+    }
+    uniform(if Backend::Ring.is_available() { Backend::Ring } else { Backend::RustCrypto }, false)
+}
+
 /// Choose for this CPU, or take what `wanted` names: one of [`Backend::name`], or `auto`, which is as good as nothing.
 ///
 /// # Errors
@@ -101,14 +110,7 @@ pub fn choose(wanted: Option<&str>) -> Result<Choice, ChoiceError> {
 const AUTO: &str = "auto";
 
 /// From this size on the wider registers of AVX-512 outweigh what it takes to set them up.
-const AVX512_BULK_FROM: usize = 768;
-
-fn automatic() -> Choice {
-    if Backend::OpenSsl.is_available() {
-        return Choice { small: Backend::Ring, bulk: Backend::OpenSsl, bulk_from: AVX512_BULK_FROM, forced: false };
-    }
-    uniform(if Backend::Ring.is_available() { Backend::Ring } else { Backend::RustCrypto }, false)
-}
+const AVX512_BULK_FROM: usize = 896;
 
 fn uniform(backend: Backend, forced: bool) -> Choice {
     Choice { small: backend, bulk: backend, bulk_from: 0, forced }

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use sideband_core::aead::{Aead, AeadError, KEY_SIZE, NONCE_SIZE, RustCrypto, TAG_SIZE};
 
-use crate::choice::{Backend, Choice, choose};
+use crate::choice::{Backend, Choice, automatic};
 #[cfg(has_openssl)]
 use crate::openssl::OpenSsl;
 #[cfg(feature = "fast")]
@@ -31,7 +31,10 @@ enum Keyed {
 static PROCESS_CHOICE: OnceLock<Choice> = OnceLock::new();
 
 impl Cipher {
-    /// A cipher with its own copy of the key, made for `choice`, which [`choose`] gave.
+    /// A cipher with its own copy of the key, made for `choice`, which [`crate::choose`] gave.
+    ///
+    /// # Panics
+    /// When `choice` names a backend that is not available.
     #[must_use]
     pub fn with_choice(key: &[u8; KEY_SIZE], choice: Choice) -> Self {
         let bulk = (choice.bulk != choice.small).then(|| Keyed::new(key, choice.bulk));
@@ -44,9 +47,8 @@ impl Cipher {
     }
 
     /// What [`Aead::new`] uses in this process: what was set, else what is best for the CPU.
-    #[allow(clippy::expect_used, reason = "only a name that was asked for can be refused")]
     pub fn process_choice() -> Choice {
-        *PROCESS_CHOICE.get_or_init(|| choose(None).expect("nothing was asked for"))
+        *PROCESS_CHOICE.get_or_init(automatic)
     }
 
     fn for_size(&self, size: usize) -> &Keyed {

@@ -12,5 +12,5 @@ mod openssl;
 #[cfg(feature = "fast")]
 mod ring;
 
-pub use choice::{Backend, Choice, ChoiceError, choose};
+pub use choice::{Backend, Choice, ChoiceError, automatic, choose};
 pub use cipher::Cipher;

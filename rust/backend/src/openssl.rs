@@ -1,4 +1,4 @@
-//! OpenSSL's ChaCha20 and Poly1305 for AVX-512 with IFMA, put together as RFC 8439, section 2.8, says.
+//! OpenSSL's `ChaCha20` and Poly1305 for AVX-512 with IFMA, put together as RFC 8439, section 2.8, says.
 //!
 //! `build.rs` assembles the two functions. What is ours is their order: a piece of the message at a time goes through
 //! both while it is in the first-level cache, which OpenSSL's own AEAD leaves to its caller.
@@ -118,8 +118,8 @@ impl<'a> ChaCha20<'a> {
     #[allow(clippy::cast_possible_truncation, reason = "a message has fewer than 2^32 blocks")]
     fn apply(&mut self, piece: &mut [u8]) {
         let buffer = piece.as_mut_ptr();
-        // SAFETY: the function reads and writes `piece.len()` bytes of `buffer`, which may be the same memory, and reads
-        // 8 and 4 words. The CPU has what it uses, as `OpenSsl::new` made sure.
+        // SAFETY: the function reads and writes `piece.len()` bytes of `buffer`, which may be the same memory, and
+        // reads 8 and 4 words. The CPU has what it uses, as `OpenSsl::new` made sure.
         unsafe {
             sideband_ChaCha20_ctr32(buffer, buffer, piece.len(), self.key.as_ptr(), self.counter.as_ptr());
         }

@@ -26,7 +26,7 @@ impl std::error::Error for AeadError {}
 
 /// ChaCha20-Poly1305 (RFC 8439) without associated data, in place and with the tag apart.
 ///
-/// An implementation wipes its key when dropped, and writes no plaintext before the tag has verified.
+/// An implementation wipes its key when dropped, and leaves no plaintext of a message whose tag did not verify.
 pub trait Aead: Send + Sync + Sized {
     /// A cipher with its own copy of the key.
     fn new(key: &[u8; KEY_SIZE]) -> Self;
@@ -37,10 +37,10 @@ pub trait Aead: Send + Sync + Sized {
     /// When the cipher cannot take a message of this length.
     fn seal_in_place(&self, nonce: &[u8; NONCE_SIZE], buffer: &mut [u8]) -> Result<[u8; TAG_SIZE], AeadError>;
 
-    /// Verify `tag`, then decrypt `buffer` in place.
+    /// Verify `tag` and decrypt `buffer` in place.
     ///
     /// # Errors
-    /// When the tag does not match; `buffer` then still holds the ciphertext.
+    /// When the tag does not match; `buffer` then holds the ciphertext, or zeros.
     fn open_in_place(&self, nonce: &[u8; NONCE_SIZE], buffer: &mut [u8], tag: &[u8; TAG_SIZE])
     -> Result<(), AeadError>;
 }

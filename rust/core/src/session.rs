@@ -41,8 +41,14 @@ pub enum Role {
 
 /// Make the two halves of a session. The keys are taken, so that no second session can repeat their nonces.
 #[must_use]
-#[allow(clippy::needless_pass_by_value, reason = "taking the keys is what makes a second session impossible")]
 pub fn establish(keys: SessionKeys, role: Role, window: ReplayWindow) -> (Sealer, Opener) {
+    establish_with(keys, role, window)
+}
+
+/// As [`establish`], encrypting with `A`.
+#[must_use]
+#[allow(clippy::needless_pass_by_value, reason = "taking the keys is what makes a second session impossible")]
+pub fn establish_with<A: Aead>(keys: SessionKeys, role: Role, window: ReplayWindow) -> (Sealer<A>, Opener<A>) {
     let up = Direction::ClientToDaemon;
     let down = Direction::DaemonToClient;
     match role {

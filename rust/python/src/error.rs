@@ -3,6 +3,7 @@
 use pyo3::exceptions::{PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes};
+use sideband_backend::ChoiceError;
 use sideband_core::replay::InvalidWindowSize;
 
 mod classes {
@@ -21,6 +22,13 @@ pub enum Failure {
     Sbp(sideband_core::SbpError),
     /// A replay window of a size that does not exist.
     Window(InvalidWindowSize),
+    /// An environment variable that asks for what cannot be had.
+    Setting {
+        /// Its name.
+        variable: &'static str,
+        /// Why not.
+        error: ChoiceError,
+    },
     /// The operating system gave no randomness.
     Random(getrandom::Error),
     /// Anything that Python itself raised.
@@ -36,6 +44,7 @@ impl From<Failure> for PyErr {
             Failure::Sbrp(error) => Python::attach(|py| with_session(py, error).unwrap_or_else(|failed| failed)),
             Failure::Sbp(error) => classes::SbpError::new_err((error.code, error.message.into_owned())),
             Failure::Window(error) => classes::ConfigError::new_err(error.to_string()),
+            Failure::Setting { variable, error } => classes::ConfigError::new_err(format!("{variable}: {error}")),
             Failure::Random(error) => PyOSError::new_err(format!("the operating system gave no randomness: {error}")),
             Failure::Python(error) => error,
         }

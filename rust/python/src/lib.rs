@@ -5,6 +5,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "arguments that PyO3 converts are handed over by value")]
 #![allow(clippy::unused_self, reason = "__reduce__ of the objects that refuse to be pickled is a method all the same")]
 
+mod backend;
 mod buffer;
 mod error;
 mod frame;
@@ -36,6 +37,8 @@ mod _native {
     const SBP_MAX_SUBJECT_SIZE: usize = sideband_core::sbp::DEFAULT_LIMITS.subject;
 
     #[pymodule_export]
+    use crate::backend::aead_backend;
+    #[pymodule_export]
     use crate::frame::{
         decode_control, decode_data, decode_frame, decode_frame_header, decode_handshake_accept, decode_handshake_init,
         decode_signal, encode_control, encode_data, encode_frame, encode_handshake_accept, encode_handshake_init,
@@ -58,4 +61,9 @@ mod _native {
     use crate::session::{ClientSession, DaemonSession, Session};
     #[pymodule_export]
     use crate::stream::FrameDecoder;
+
+    #[pymodule_init]
+    fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        crate::backend::fix()
+    }
 }

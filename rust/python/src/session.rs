@@ -5,10 +5,11 @@ use std::sync::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use sideband_backend::Cipher;
 use sideband_core::aead::{NONCE_SIZE, TAG_SIZE};
 use sideband_core::frame::{self, FrameType, HEADER_SIZE};
 use sideband_core::replay::{DEFAULT_WINDOW, ReplayWindow};
-use sideband_core::session::{self, Opener, Role, Sealed, Sealer};
+use sideband_core::session::{self, Role, Sealed};
 use sideband_core::{Code, Error};
 
 use crate::buffer::{Input, inputs};
@@ -17,6 +18,9 @@ use crate::frame::SessionId;
 use crate::handshake::SessionKeys;
 use crate::lock::{with_lock, with_lock_released};
 use crate::output::Output;
+
+type Sealer = session::Sealer<Cipher>;
+type Opener = session::Opener<Cipher>;
 
 /// Single messages of this many bytes and more are sealed and opened with the interpreter released. Below, releasing it
 /// costs more than the work that others could do meanwhile.
@@ -149,7 +153,7 @@ impl Session {
     fn new(py: Python<'_>, keys: &SessionKeys, role: Role, replay_window: usize) -> PyResult<Self> {
         // The window first: keys are not lost to a wrong size.
         let window = ReplayWindow::new(replay_window).map_err(Failure::from)?;
-        let (sealer, opener) = session::establish(keys.take(py)?, role, window);
+        let (sealer, opener) = session::establish_with(keys.take(py)?, role, window);
         Ok(Self { sealer: Mutex::new(sealer), opener: Mutex::new(opener) })
     }
 
