@@ -423,8 +423,8 @@ class Session:
         """Decrypt one Data payload and mark its sequence number as seen.
 
         Raises:
-            SbrpError: `decrypt_failed` (under 28 bytes, another direction, or a wrong tag; the window stays as it was),
-                `sequence_error` (seen, or older than the window), `session_cleared`.
+            SbrpError: `decrypt_failed` (under 28 or over 65,536 bytes, another direction, or a wrong tag; the window
+                stays as it was), `sequence_error` (seen, or older than the window), `session_cleared`.
         """
 
     def seal_frame(self, session_id: int, buffer: Buffer) -> bytes:
