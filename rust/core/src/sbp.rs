@@ -1,4 +1,4 @@
-//! SBP frames (docs/protocol/sbp.md, "Frame"): kind (1) | flags (1) | frame id (16) | timestamp (0 or 8) | body,
+//! SBP frames (docs/protocol/sbp.md, "Frames"): kind (1) | flags (1) | frame id (16) | timestamp (0 or 8) | body,
 //! little-endian.
 
 use std::borrow::Cow;
