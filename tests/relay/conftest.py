@@ -154,8 +154,10 @@ class Running:
 
 
 async def read_control(connection: Connection) -> tuple[SbrpErrorCode, int]:
-    """Read the next message, which is a Control frame; return its code and session id."""
+    """Read the next message but pings, which is a Control frame; return its code and session id."""
     kind, session_id, payload = decode_frame(await connection.receive())
+    while kind == FrameType.PING:
+        kind, session_id, payload = decode_frame(await connection.receive())
     assert kind == FrameType.CONTROL, f"frame of type {kind:#x}"
     return SbrpErrorCode.from_wire(decode_control(payload)[0]), session_id
 

@@ -92,7 +92,7 @@ class Relay:
     ) -> None:
         self.config = config
         self.clock = clock or LoopClock()
-        self.sids = sids or MemorySpentSids(self.clock.unix)
+        self.sids: SpentSids = MemorySpentSids(self.clock.unix) if sids is None else sids
         self.directory = directory
         self.tap = tap
         self.table: SessionTable[RelayConnection] = SessionTable(

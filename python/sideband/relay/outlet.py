@@ -14,7 +14,6 @@ from typing import Final
 
 __all__ = ["Outlet", "binary_frame", "close_frame", "ping_frame", "pong_frame"]
 
-_MAX_WRITE_BYTES: Final = 256 * 1024
 _BINARY: Final = 0x82
 _SHORT_HEADERS: Final = tuple(bytes((_BINARY, size)) for size in range(126))
 _pack_medium: Final = Struct("!BBH").pack
@@ -53,6 +52,7 @@ class Outlet:
         "_sealed",
         "_transport",
         "_urgent",
+        "_window_bytes",
         "high_water_bytes",
         "over_bound",
     )
@@ -70,6 +70,7 @@ class Outlet:
     ) -> None:
         transport.set_write_buffer_limits(high=window_bytes, low=window_bytes // 4)
         self._transport = transport
+        self._window_bytes = window_bytes
         self._bound_bytes = bound_bytes
         self._resume_bytes = resume_bytes
         self._hard_limit_bytes = hard_limit_bytes
@@ -176,7 +177,7 @@ class Outlet:
         parts, self._urgent = self._urgent, []
         size = 0
         queue = self._queue
-        while queue and size < _MAX_WRITE_BYTES:
+        while queue and size < self._window_bytes:
             part = queue.popleft()
             size += len(part)
             parts.append(part)

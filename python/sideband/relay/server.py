@@ -8,9 +8,11 @@ runner = web.AppRunner(app, **runner_options(config))
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from sideband.relay.config import RelayConfig
 from sideband.relay.connection import RelayConnection
@@ -76,15 +78,26 @@ def mount_relay(app: web.Application, relay: Relay, verifier: TokenVerifier) -> 
 def runner_options(config: RelayConfig) -> dict[str, Any]:
     """Return what the relay needs of `web.AppRunner`.
 
-    Headers must be there within the upgrade's time; nothing is logged per request, because a query can hold a token.
+    Headers must be there within the upgrade's time. Nothing is logged per request: a query can hold a token. Nor is
+    anything of a request that cannot be parsed.
     """
+    logger = logging.getLogger("sideband.relay.http")
+    logger.addFilter(_without_request_text)
     return {
         "access_log": None,
+        "logger": logger,
         "keepalive_timeout": config.upgrade_timeout_seconds,
         "handler_cancellation": False,
         "handle_signals": False,
         "shutdown_timeout": config.close_timeout_seconds,
     }
+
+
+def _without_request_text(record: logging.LogRecord) -> bool:
+    if record.exc_info is not None and isinstance(record.exc_info[1], HttpProcessingError):
+        record.exc_info = record.exc_text = None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
 
 
 async def _serve(relay: Relay, verifier: TokenVerifier, request: web.Request) -> web.StreamResponse:

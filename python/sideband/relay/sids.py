@@ -82,6 +82,9 @@ class SqliteSpentSids:
         Raises:
             StoreError: the file cannot be opened.
         """
+        if not path.parent.is_dir():
+            msg = f"the folder of the store of used session ids does not exist: {path.parent}"
+            raise StoreError(msg)
         try:
             database = await aiosqlite.connect(path, isolation_level=None)
         except aiosqlite.Error as error:
