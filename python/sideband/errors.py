@@ -18,6 +18,7 @@ __all__ = [
     "NotFoundError",
     "PeerError",
     "PeerErrorCode",
+    "ProcessError",
     "RpcPeerError",
     "SbpError",
     "SbrpBatchError",
@@ -233,6 +234,18 @@ class NotFoundError(SidebandError):
 
 class ConfigError(SidebandError):
     """A setting is unknown, malformed or contradicts another."""
+
+
+class ProcessError(SidebandError):
+    """A process that a command started ended before its work was done.
+
+    Attributes:
+        exit_code: what the command should end with, by the table of the command line.
+    """
+
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        self.exit_code = exit_code
+        super().__init__(message)
 
 
 class CloudApiError(SidebandError):
