@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benches.harness import Settings, SuiteResult
+from sideband.secure_relay import backend
 
 __all__ = ["machine_facts", "to_markdown", "write_report"]
 
@@ -61,7 +62,8 @@ def machine_facts() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": ", ".join(f"{package} {version(package)}" for package in _PACKAGES),
-        "OpenSSL": _openssl(),
+        "our cipher": _backend(),
+        "OpenSSL of `cryptography`": _openssl(),
         "Rust": _output("rustc", "--version"),
     }
     if hasattr(os, "getloadavg"):
@@ -83,6 +85,11 @@ def _processor() -> str:
     except OSError:
         pass  # not Linux: the next best answer
     return platform.processor() or "unknown"
+
+
+def _backend() -> str:
+    chosen = backend()
+    return f"{chosen.bulk} from {chosen.bulk_from} bytes on, {chosen.small} below" if chosen.bulk_from else chosen.small
 
 
 def _openssl() -> str:
