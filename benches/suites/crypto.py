@@ -20,8 +20,8 @@ OURS, OURS_BATCH, OPENSSL, PURE = "ours", f"ours, batch of {BATCH}", "Python ove
 _NOTE = (
     "Time a message and plaintext rate; ratios above 1 mean that ours is faster. Processor time of one thread. "
     "A batch of 32 large messages makes up to 2 MiB of new objects at once, and glibc returns that memory to the "
-    "system after each batch, to take it again page by page; with MALLOC_TRIM_THRESHOLD_=100000000 in the environment a batch "
-    "costs no more than its messages one by one. So a sender does best with batches under 256 KiB."
+    "system after each batch, to take it again page by page; with MALLOC_TRIM_THRESHOLD_=100000000 in the environment "
+    "a batch costs no more than its messages one by one. So a sender does best with batches under 256 KiB."
 )
 _MEMORY_PER_SAMPLE = 16 * 1024 * 1024
 
