@@ -28,6 +28,7 @@ __all__ = [
     "RelayToken",
     "Role",
     "TokenVerifier",
+    "decode_session_id",
     "encode_session_id",
     "token_from_request",
 ]
@@ -224,6 +225,23 @@ def encode_session_id(session_id: int) -> str:
     return urlsafe_b64encode(session_id.to_bytes(8, "big")).rstrip(b"=").decode()
 
 
+def decode_session_id(text: str) -> int:
+    """Return the session id that a token's `sid` names.
+
+    Raises:
+        ValueError: it is not 8 bytes, zero, or not written the one canonical way.
+    """
+    if not _SESSION_ID.fullmatch(text):
+        msg = "a session id is base64url of 8 bytes without padding"
+        raise ValueError(msg)
+    session_id = int.from_bytes(_decode_segment(text), "big")
+    # Only four bits of the eleventh character count; setting the others would write the same session in another way.
+    if session_id == 0 or encode_session_id(session_id) != text:
+        msg = "a session id is not zero and is written in one way only"
+        raise ValueError(msg)
+    return session_id
+
+
 class _EdDSARegistry(jws.JWSRegistry):
     """Allows EdDSA alone, and without joserfc's warning that RFC 9864 renames it: the protocol fixes the name."""
 
@@ -270,12 +288,12 @@ def _check_client(claims: dict[str, Any]) -> tuple[str, int]:
     if not isinstance(subject, str) or not is_daemon_id(subject):
         _refuse("bad_subject", "sub of a client is not 1 to 255 bytes without control characters")
     text = claims.get("sid")
-    if not isinstance(text, str) or not _SESSION_ID.fullmatch(text):
-        _refuse("bad_session_id", "sid is not base64url of 8 bytes without padding")
-    session_id = int.from_bytes(_decode_segment(text), "big")
-    # Only four bits of the eleventh character count; setting the others would write the same session in another way.
-    if session_id == 0 or encode_session_id(session_id) != text:
-        _refuse("bad_session_id", "sid is zero or not written the one canonical way")
+    if not isinstance(text, str):
+        _refuse("bad_session_id", "sid is not a string")
+    try:
+        session_id = decode_session_id(text)
+    except ValueError as error:
+        raise TokenError("bad_session_id", f"sid: {error}") from None
     return subject, session_id
 
 
