@@ -30,18 +30,20 @@ ErrorClass = Literal["fatal", "retryable"]
 REPLACED_CLOSE_CODE = 4001
 """The relay closes a daemon's connection so when another process connects with the same daemon id."""
 
-_RETRYABLE_SBRP = frozenset(
+_FATAL_SBRP = frozenset(
     {
-        SbrpErrorCode.DAEMON_OFFLINE,
-        SbrpErrorCode.SESSION_EXPIRED,
-        SbrpErrorCode.SESSION_ENDED,
-        SbrpErrorCode.SESSION_PAUSED,
-        SbrpErrorCode.RATE_LIMITED,
-        SbrpErrorCode.BACKPRESSURE,
-        SbrpErrorCode.INTERNAL_ERROR,
-        SbrpErrorCode.HANDSHAKE_TIMEOUT,
-        SbrpErrorCode.SEQUENCE_ERROR,
-        SbrpErrorCode.SESSION_CLEARED,
+        SbrpErrorCode.UNAUTHORIZED,
+        SbrpErrorCode.FORBIDDEN,
+        SbrpErrorCode.DAEMON_NOT_FOUND,
+        SbrpErrorCode.SESSION_NOT_FOUND,
+        SbrpErrorCode.MALFORMED_FRAME,
+        SbrpErrorCode.PAYLOAD_TOO_LARGE,
+        SbrpErrorCode.INVALID_FRAME_TYPE,
+        SbrpErrorCode.INVALID_SESSION_ID,
+        SbrpErrorCode.DISALLOWED_SENDER,
+        SbrpErrorCode.IDENTITY_KEY_CHANGED,
+        SbrpErrorCode.HANDSHAKE_FAILED,
+        SbrpErrorCode.DECRYPT_FAILED,
     }
 )
 _FATAL_STATUS = frozenset({400, 401, 403, 404})
@@ -112,7 +114,7 @@ def classify_error(error: BaseException) -> ErrorClass:
     """
     match error:
         case SbrpError():
-            retryable = error.code in _RETRYABLE_SBRP
+            retryable = error.code not in _FATAL_SBRP
         case TransportError():
             retryable = _transport_is_retryable(error)
         case SbpError():
