@@ -328,6 +328,12 @@ class TestRelay:
         events = wire.client(SID).receive(control(SbrpErrorCode.SESSION_PAUSED, SID + 1))
         assert failure(events) is SbrpErrorCode.INVALID_SESSION_ID
 
+    def test_a_terminal_code_counts_whatever_session_it_names(self, wire: Any) -> None:
+        client = wire.client(SID)
+        assert client.receive(control(SbrpErrorCode.SESSION_NOT_FOUND, SID + 1)) == [
+            Ended(SbrpErrorCode.SESSION_NOT_FOUND, "")
+        ]
+
     def test_pings_are_answered_with_their_payload(self, wire: Any) -> None:
         client = wire.client(SID)
         assert client.receive(encode_ping(b"12345678")) == []

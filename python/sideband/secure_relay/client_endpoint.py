@@ -306,7 +306,8 @@ class ClientEndpoint:
     def _receive_control(self, session_id: int, payload: bytes, events: list[ClientEvent]) -> None:
         wire, message = decode_control(payload)
         code = SbrpErrorCode.from_wire(wire)
-        if session_id not in (0, self.session_id):
+        # A terminal code may name the session of the frame that was refused; the connection is over in any case.
+        if session_id not in (0, self.session_id) and not code.terminal:
             text = f"the relay sent {code} of session {session_id} to session {self.session_id}"
             raise SbrpError(SbrpErrorCode.INVALID_SESSION_ID, text)
         if code is SbrpErrorCode.SESSION_PAUSED:
