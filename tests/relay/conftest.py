@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import json
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,6 +115,7 @@ class Running:
     runner: web.AppRunner
     url: str
     connections: list[Connection] = field(default_factory=list)
+    ssl_context: ssl.SSLContext | None = None
 
     @property
     def port(self) -> int:
@@ -121,7 +123,7 @@ class Running:
 
     async def connect(self, token: str, **headers: str) -> Connection:
         options = ConnectOptions(headers={"Authorization": f"Bearer {token}", **headers})
-        connection = await WebSocketTransport(proxy="").connect(self.url, options)
+        connection = await WebSocketTransport(proxy="", ssl_context=self.ssl_context).connect(self.url, options)
         self.connections.append(connection)
         return connection
 
@@ -180,7 +182,9 @@ async def start_relay(clock: ManualClock) -> AsyncIterator[StartRelay]:
     """Start relays; settings by name, and `sids`, `directory`, `tap`, `keys` as the relay takes them."""
     running: list[Running] = []
 
-    async def start(*, keys: Any = None, issuer: Issuer | None = None, **settings: Any) -> Running:
+    async def start(
+        *, keys: Any = None, issuer: Issuer | None = None, tls: ssl.SSLContext | None = None, **settings: Any
+    ) -> Running:
         issuer = issuer or Issuer(clock)
         parts = {name: settings.pop(name) for name in ("sids", "directory", "tap") if name in settings}
         base = {
@@ -194,7 +198,7 @@ async def start_relay(clock: ManualClock) -> AsyncIterator[StartRelay]:
         app = create_relay_app(relay, create_verifier(relay, keys or LocalKeys(issuer.jwks)))
         runner = web.AppRunner(app, **runner_options(config))
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
         one = Running(relay, clock, issuer, runner, f"ws://127.0.0.1:{runner.addresses[0][1]}/")
         running.append(one)
         return one

@@ -441,6 +441,16 @@ async def test_rsv_bits_are_1002(running, control, bits: int) -> None:
         assert await control(daemon) == (Code.SESSION_ENDED, 1)
 
 
+@pytest.mark.parametrize(("sent", "answered"), [(b"", 1000), (b"\x03\xe8bye", 1000), (b"\x10\xe1", 4321)])
+async def test_a_close_is_answered_with_its_code(running, control, sent: bytes, answered: int) -> None:
+    daemon = await running.daemon()
+    async with raw_peer(running, running.issuer.client(sid=1)) as client:
+        client.writer.write(masked(sent, 0x88))
+        assert await client.close_code() == answered
+        assert await client.rest() == b""
+        assert await control(daemon) == (Code.SESSION_ENDED, 1)
+
+
 async def test_a_client_that_leaves_without_a_word(running, control) -> None:
     daemon = await running.daemon()
     async with raw_peer(running, running.issuer.client(sid=1)):

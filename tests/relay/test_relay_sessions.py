@@ -1,8 +1,15 @@
 """What two real connections see of the session table, through a real relay on loopback."""
 
 import asyncio
+import datetime
+import ipaddress
+import ssl
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from sideband._native import (
     encode_data,
@@ -320,3 +327,68 @@ async def test_shutdown_says_going_away_and_takes_no_more(running, clock) -> Non
     with pytest.raises(TransportError) as caught:
         await running.daemon()
     assert (caught.value.http_status, caught.value.retry_after) == (503, 5)
+
+
+async def test_a_fault_of_the_relay_ends_one_connection_and_is_logged(start_relay, control, caplog) -> None:
+    class Broken:
+        def forwarded(self, session_id: int, up: bool, frame: bytes) -> None:
+            if session_id == 13:
+                raise RuntimeError("broken")
+
+    running = await start_relay(tap=Broken())
+    daemon = await running.daemon()
+    unlucky, other = await running.client(sid=13), await running.client(sid=5)
+    await unlucky.send(encode_data(13, bytes(28)))
+    assert await control(unlucky) == (Code.INTERNAL_ERROR, 0)
+    with pytest.raises(TransportError) as caught:
+        await unlucky.receive()
+    assert caught.value.close_code == 1011
+    assert await control(daemon) == (Code.SESSION_ENDED, 13)
+    await other.send(encode_data(5, bytes(28)))
+    assert await daemon.receive() == encode_data(5, bytes(28))
+    assert "connection_failed" in caplog.messages
+
+
+async def test_over_tls_the_bounds_and_the_urgent_hold_too(start_relay, control, tmp_path, clock) -> None:
+    server, client_context = tls_contexts(tmp_path)
+    running = await start_relay(tls=server)
+    running.url = f"wss://127.0.0.1:{running.port}/"
+    running.ssl_context = client_context
+    daemon = await running.daemon()
+    client = await running.client(sid=SID)
+    frames = [encode_data(SID, bytes([n]) * 60_000) for n in range(100)]
+    async with asyncio.TaskGroup() as group:
+        group.create_task(daemon.send_many(frames))
+        assert [await client.receive() for _ in frames] == frames
+    async with asyncio.TaskGroup() as group:
+        group.create_task(client.send_many(frames))
+        assert [await daemon.receive() for _ in frames] == frames
+    assert all(connection.keepalive.heard for connection in running.relay.connections)
+    await daemon.close()
+    assert await control(client) == (Code.SESSION_PAUSED, SID)
+    clock.advance(61)
+    assert await control(client) == (Code.SESSION_EXPIRED, SID)
+
+
+def tls_contexts(folder) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "relay")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "relay.pem"
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    path.write_bytes(certificate.public_bytes(pem) + key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(path)
+    return server, ssl.create_default_context(cafile=str(path))

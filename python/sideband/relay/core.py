@@ -188,6 +188,8 @@ class Relay:
         self.connections.add(connection)
         self._empty.clear()
         self.stats.accepted[connection.token.role] += 1
+        if self.draining:
+            connection.close(_GOING_AWAY, "going away")
 
     def connect_daemon(self, connection: RelayConnection) -> None:
         """Enter a daemon's connection into the table."""

@@ -31,6 +31,9 @@ _FROM_CLIENT: Final = 0
 _FROM_DAEMON: Final = 1
 
 _HEADER_BYTES: Final = 13
+_NOT_FOR_THE_WIRE: Final = frozenset({0, 1005, 1006, 1015})
+"""Close codes that say that there was none (RFC 6455, 7.4.1), which an answer must not repeat."""
+
 _READY: Final = SignalCode.READY.value
 _CLOSE: Final = SignalCode.CLOSE.value
 
@@ -148,5 +151,5 @@ def _handle_other(connection: RelayConnection, message: WSMessage) -> bool:
         connection.close(1003, "binary messages only")
         return False
     if kind is WSMsgType.CLOSE:
-        connection.close(message.data if message.data else 1000, "")
+        connection.close(1000 if message.data in _NOT_FOR_THE_WIRE else message.data, "")
     return True

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from sideband.errors import SbrpErrorCode
 from sideband.relay.config import RelayConfig
 from sideband.relay.connection import RelayConnection
 from sideband.relay.core import Relay
@@ -34,6 +35,8 @@ __all__ = ["PATHS", "create_relay_app", "create_verifier", "mount_relay", "runne
 
 PATHS = ("/", "/relay")
 """Where the relay takes WebSockets."""
+
+_log = logging.getLogger("sideband.relay")
 
 
 def create_verifier(relay: Relay, keys: KeySource) -> TokenVerifier:
@@ -144,6 +147,9 @@ async def _run(relay: Relay, connection: RelayConnection) -> None:
         else:
             relay.connect_daemon(connection)
             await serve_daemon(relay, connection)
+    except Exception:  # noqa: BLE001  (a fault in one connection is logged and ends that connection, not the others)
+        _log.exception("connection_failed")
+        relay.fail(connection, SbrpErrorCode.INTERNAL_ERROR, 0)
     finally:
         connection.ended()
         relay.connection_gone(connection)
