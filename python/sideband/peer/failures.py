@@ -9,9 +9,17 @@ from typing import Any
 from sideband.errors import PeerError, RpcPeerError, SbpError
 from sideband.protocol.connection import MISSING
 
-__all__ = ["APPLICATION_ERROR", "MAX_MESSAGE_CHARACTERS", "OVERLOADED", "UNSUPPORTED_METHOD", "describe_failure"]
+__all__ = [
+    "APPLICATION_ERROR",
+    "CORRELATION_MISMATCH",
+    "MAX_MESSAGE_CHARACTERS",
+    "OVERLOADED",
+    "UNSUPPORTED_METHOD",
+    "describe_failure",
+]
 
 UNSUPPORTED_METHOD = 1101
+CORRELATION_MISMATCH = 1102
 APPLICATION_ERROR = 2000
 OVERLOADED = 2001
 MAX_MESSAGE_CHARACTERS = 1_024

@@ -11,7 +11,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sideband.errors import PeerError, SbpError
-from sideband.peer.failures import APPLICATION_ERROR, OVERLOADED, UNSUPPORTED_METHOD, describe_failure
+from sideband.peer.failures import (
+    APPLICATION_ERROR,
+    CORRELATION_MISMATCH,
+    OVERLOADED,
+    UNSUPPORTED_METHOD,
+    describe_failure,
+)
 from sideband.peer.invocation import Invocation, describe_signature
 from sideband.peer.policies import RpcPolicy
 from sideband.protocol.connection import MISSING, SbpConnection
@@ -101,6 +107,8 @@ class Handlers:
         invocation = self._invocations.get(request.method)
         if invocation is None:
             self._answer_error(request.cid, UNSUPPORTED_METHOD, f"method {request.method[:64]!r} is not supported")
+        elif request.cid in self._running or request.cid in self._waiting:
+            self._answer_error(request.cid, CORRELATION_MISMATCH, "a call with this cid is under way")
         elif len(self._running) < self._policy.max_running_handlers and not self._waiting:
             self._start(invocation, request)
         elif (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from sideband.errors import SidebandError
+from sideband.errors import PeerError, SidebandError
 from sideband.peer.link import Link, LinkSignal
 from sideband.peer.session import Session
 
@@ -36,13 +36,13 @@ async def run_session(link: Link, session: Session, wake: asyncio.Event) -> None
         reader.cancel()
         writer.cancel()
         results = await asyncio.gather(reader, writer, return_exceptions=True)
-        link_failed = any(isinstance(result, SidebandError) for result in results)
-        if not link_failed:
+        failures = [result for result in results if isinstance(result, Exception)]
+        cause = session.error or next(iter(failures), None)
+        # Also where nobody hears it any more: what the session held of unfinished frames is given back by this.
+        session.close("")
+        if not any(isinstance(failure, SidebandError) for failure in failures):
             await _say_farewell(link, session)
-    failures = [result for result in results if isinstance(result, Exception)]
-    if session.error is not None:
-        raise session.error
-    raise failures[0]
+    raise cause or PeerError("not_connected", "the session ended")
 
 
 async def _read(link: Link, session: Session) -> None:
@@ -63,8 +63,6 @@ async def _write(link: Link, session: Session, wake: asyncio.Event) -> None:
 
 
 async def _say_farewell(link: Link, session: Session) -> None:
-    if not session.connection.closed:
-        session.close("")
     with contextlib.suppress(SidebandError, TimeoutError):
         async with asyncio.timeout(FAREWELL_SECONDS):
             while frames := session.take(MAX_BATCH_BYTES):

@@ -128,7 +128,8 @@ class Session:
 
     def close(self, reason: str) -> None:
         """End the session from this side: the other one is told the reason."""
-        self.connection.close(reason)
+        if not self.connection.closed:
+            self.connection.close(reason)
         self.fail(
             PeerError("peer_closed", f"closed here: {reason or 'no reason given'}", details={"closed_here": reason})
         )
