@@ -14,7 +14,7 @@ from sideband.control.wire import ProcedureError
 
 __all__ = ["MAX_CREDENTIAL_CHARS", "OidcSubject", "OidcVerifier", "authenticate_daemon", "authenticate_user", "bearer"]
 
-MAX_CREDENTIAL_CHARS = 8192
+MAX_CREDENTIAL_CHARS = 8000
 """Longest credential that is looked at; OIDC tokens can be long."""
 
 

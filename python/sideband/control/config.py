@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 __all__ = ["ControlConfig", "OidcConfig"]
+
+
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 
 
 class OidcConfig(BaseModel):
@@ -12,14 +18,25 @@ class OidcConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    issuer: HttpUrl = Field(description="The issuer, exactly as in the claim iss.")
+    issuer: str = Field(description="The issuer, exactly as in the claim iss.")
     audience: str = Field(min_length=1, description="What the claim aud must contain.")
-    jwks_url: HttpUrl | None = Field(
+    jwks_url: str | None = Field(
         default=None, description="Where its keys are; found by OpenID discovery when not given."
     )
-    algorithms: tuple[str, ...] = Field(
-        default=("RS256", "ES256", "EdDSA"), description="Signature algorithms accepted."
+    algorithms: tuple[Algorithm, ...] = Field(
+        default=("RS256", "ES256", "EdDSA"), min_length=1, description="Signature algorithms accepted."
     )
+
+    @field_validator("issuer", "jwks_url")
+    @classmethod
+    def _encrypted(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if not (parts.scheme == "https" or local) or not parts.hostname:
+            raise ValueError("expected a URL that begins with https://")
+        return value
 
 
 class ControlConfig(BaseModel):

@@ -68,7 +68,7 @@ class ServerSecret:
         """
         try:
             return self._seal.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context.encode())
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:
             raise StoreError(
                 "a signing key in the store does not open with this data folder's server.key; "
                 "use the data folder that belongs to the store"

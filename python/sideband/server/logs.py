@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from sideband.server.settings import LogSettings
 
@@ -48,6 +49,7 @@ def configure_logs(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_without_request_text)
     logging.getLogger("sideband").setLevel(settings.level.upper())
 
 
@@ -81,6 +83,14 @@ async def log_requests(
         if not response.prepared:
             response.headers["X-Request-Id"] = request_id
         return response
+
+
+def _without_request_text(record: logging.LogRecord) -> bool:
+    # What cannot be parsed is quoted in the error, and it may be a header with a token.
+    if record.exc_info is not None and isinstance(record.exc_info[1], HttpProcessingError):
+        record.exc_info = None
+        record.msg, record.args = "malformed request", ()
+    return True
 
 
 def _add_extra(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

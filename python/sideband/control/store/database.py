@@ -22,17 +22,14 @@ from sideband.errors import ConfigError, StoreError
 
 __all__ = ["Database", "insert_ignore", "insert_or_update", "sqlite_url"]
 
-BUSY_TIMEOUT_SECONDS = 5
-"""How long a SQLite transaction waits for another process's lock before it fails."""
+BUSY_TIMEOUT_SECONDS = 5.0
+"""How long a statement waits for another process's lock, and PostgreSQL for an answer, before it fails."""
 
 POOL_SIZE = 8
 """Connections kept open; as many again are opened under load."""
 
 POOL_TIMEOUT_SECONDS = 10
 """How long a request waits for a free connection."""
-
-COMMAND_TIMEOUT_SECONDS = 10
-"""How long PostgreSQL may take to connect or to answer one statement."""
 
 
 def sqlite_url(path: Path) -> str:
@@ -53,14 +50,18 @@ class Database:
         self._engine = engine
 
     @classmethod
-    async def open(cls, url: str) -> Database:
+    async def open(cls, url: str, *, wait_seconds: float = BUSY_TIMEOUT_SECONDS) -> Database:
         """Connect, bring the schema up to date, and return the store.
+
+        Args:
+            url: where the store is.
+            wait_seconds: how long one statement may wait for a lock, and PostgreSQL for an answer; default 5.
 
         Raises:
             ConfigError: the URL is not one of SQLite or PostgreSQL.
             StoreError: the store cannot be reached, or its schema was made by a newer version of this package.
         """
-        database = cls(_create_engine(url))
+        database = cls(_create_engine(url, wait_seconds))
         try:
             async with database.write() as connection:
                 from sideband.control.migrations import upgrade
@@ -117,11 +118,15 @@ def insert_ignore(connection: AsyncConnection, table: Table, **values: Any) -> A
     return _insert(connection, table).values(**values).on_conflict_do_nothing()
 
 
-def insert_or_update(connection: AsyncConnection, table: Table, keep: tuple[str, ...] = (), **values: Any) -> Any:
-    """Return an INSERT that replaces the columns of a row with the same primary key, but for those in `keep`."""
+def insert_or_update(connection: AsyncConnection, table: Table, *, keep: tuple[str, ...] = ()) -> Any:
+    """Return an INSERT that replaces the columns of a row with the same primary key, but for those in `keep`.
+
+    The values go to `execute`, one mapping or a list of them.
+    """
+    statement = _insert(connection, table)
     key = [column.name for column in table.primary_key]
-    changed = {name: value for name, value in values.items() if name not in (*key, *keep)}
-    return _insert(connection, table).values(**values).on_conflict_do_update(index_elements=key, set_=changed)
+    changed = {column.name: column for column in statement.excluded if column.name not in (*key, *keep)}
+    return statement.on_conflict_do_update(index_elements=key, set_=changed)
 
 
 def _insert(connection: AsyncConnection, table: Table) -> sqlite.Insert | postgresql.Insert:
@@ -155,23 +160,23 @@ def _cause(error: SQLAlchemyError) -> str:
     return type(getattr(error, "orig", None) or error).__name__
 
 
-def _create_engine(text: str) -> AsyncEngine:
+def _create_engine(text: str, wait_seconds: float) -> AsyncEngine:
     try:
         url = make_url(text)
     except SQLAlchemyError as error:
         raise ConfigError("the store's URL is malformed; expected sqlite:///path or postgresql://host/name") from error
     match url.get_backend_name():
         case "sqlite":
-            return _create_sqlite(url)
+            return _create_sqlite(url, wait_seconds)
         case "postgresql":
-            return _create_postgresql(url)
+            return _create_postgresql(url, wait_seconds)
         case other:
             raise ConfigError(
                 f"the store's URL names {other!r}; expected sqlite:///path or postgresql://user@host/name"
             )
 
 
-def _create_sqlite(url: URL) -> AsyncEngine:
+def _create_sqlite(url: URL, wait_seconds: float) -> AsyncEngine:
     if not url.database or url.database == ":memory:":
         raise ConfigError("the store needs a file: sqlite:///path")
     try:
@@ -184,7 +189,7 @@ def _create_sqlite(url: URL) -> AsyncEngine:
         pool_size=POOL_SIZE,
         max_overflow=POOL_SIZE,
         pool_timeout=POOL_TIMEOUT_SECONDS,
-        connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
+        connect_args={"timeout": wait_seconds},
         hide_parameters=True,
     )
 
@@ -205,7 +210,7 @@ def _create_sqlite(url: URL) -> AsyncEngine:
     return engine
 
 
-def _create_postgresql(url: URL) -> AsyncEngine:
+def _create_postgresql(url: URL, wait_seconds: float) -> AsyncEngine:
     try:
         return create_async_engine(
             url.set(drivername="postgresql+asyncpg"),
@@ -213,7 +218,7 @@ def _create_postgresql(url: URL) -> AsyncEngine:
             max_overflow=POOL_SIZE,
             pool_timeout=POOL_TIMEOUT_SECONDS,
             pool_pre_ping=True,
-            connect_args={"timeout": COMMAND_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS},
+            connect_args={"timeout": wait_seconds, "command_timeout": wait_seconds},
             hide_parameters=True,
         )
     except ModuleNotFoundError as error:

@@ -69,9 +69,8 @@ async def spend_sid(connection: AsyncConnection, sid: int, expires_at: int) -> b
 async def set_online(connection: AsyncConnection, relay_id: str, daemon_id: str, now: int, expires_at: int) -> None:
     """Note that a relay holds a daemon's connection until `expires_at`, unless it is reported again."""
     await connection.execute(
-        insert_or_update(
-            connection, presence, ("since",), daemon_id=daemon_id, relay_id=relay_id, since=now, expires_at=expires_at
-        )
+        insert_or_update(connection, presence, keep=("since",)),
+        {"daemon_id": daemon_id, "relay_id": relay_id, "since": now, "expires_at": expires_at},
     )
 
 
@@ -90,11 +89,14 @@ async def report(
     """Replace what is known of a relay by the daemons it holds (id and since when) and its sessions."""
     await connection.execute(delete(presence).where(presence.c.relay_id == relay_id))
     await connection.execute(delete(relay_sessions).where(relay_sessions.c.relay_id == relay_id))
-    for daemon_id, since in sorted(daemons.items()):
-        await set_online(connection, relay_id, daemon_id, since, expires_at)
-    if sessions:
-        rows = [{**asdict(session), "relay_id": relay_id, "expires_at": expires_at} for session in sessions]
-        await connection.execute(insert(relay_sessions), rows)
+    common = {"relay_id": relay_id, "expires_at": expires_at}
+    # In one order everywhere, so that two relays that report the same rows cannot lock each other out.
+    held = [{"daemon_id": daemon_id, "since": since, **common} for daemon_id, since in sorted(daemons.items())]
+    if held:
+        await connection.execute(insert_or_update(connection, presence), held)
+    rows = [{**asdict(session), **common} for session in sorted(sessions, key=lambda session: session.sid)]
+    if rows:
+        await connection.execute(insert_or_update(connection, relay_sessions), rows)
 
 
 async def online_daemons(connection: AsyncConnection, daemon_ids: Iterable[str], now: int) -> set[str]:
