@@ -43,8 +43,7 @@ def with_administration(
 
     async def run() -> _T:
         settings = load_settings(config, {"data_dir": data_dir})
-        url = settings.database_url.get_secret_value() if settings.database_url else None
-        database, secret = await open_store(settings.data_dir, url)
+        database, secret = await open_store(settings.data_dir, settings.store_url())
         try:
             return await action(Administration(database, secret, actor=f"cli:{getpass.getuser()}", now=now()))
         finally:

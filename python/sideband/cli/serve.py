@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sideband.cli.output import EXIT_INTERRUPTED, EXIT_OK, print_event, reporting_errors
+from sideband.errors import ConfigError
 
 if TYPE_CHECKING:
     from sideband.server.endpoints import Endpoints
@@ -42,6 +43,8 @@ def serve(
     tls_certificate: Annotated[Path | None, typer.Option("--tls-certificate", help="PEM certificate chain.")] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", help="PEM private key.")] = None,
     log_level: Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")] = None,
+    relay_only: Annotated[bool, typer.Option("--relay-only", help="Only the relay; needs an issuer.")] = False,
+    control_only: Annotated[bool, typer.Option("--control-only", help="Only the control plane.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Validate the settings, print what is in force, end.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object a line; the first is ready.")] = False,
 ) -> None:
@@ -57,8 +60,11 @@ def serve(
         "listen": {"host": host, "port": port, "tls_certificate": tls_certificate, "tls_key": tls_key},
         "private": {"port": private_port, "enabled": False if no_private else None},
         "log": {"level": log_level},
+        "planes": "relay" if relay_only else "control" if control_only else None,
     }
     with reporting_errors(json_output):
+        if relay_only and control_only:
+            raise ConfigError("--relay-only and --control-only exclude each other")
         settings = load_settings(config, flags)
         if check:
             _print_settings(settings, json_output)

@@ -73,6 +73,12 @@ def control_routes(
 
 
 async def _run(call: Call, name: str) -> web.Response:
+    response = await _answer(call, name)
+    call.plane.answers[(name if name in PROCEDURES else "unknown", response.status)] += 1
+    return response
+
+
+async def _answer(call: Call, name: str) -> web.Response:
     handle = PROCEDURES.get(name)
     try:
         if handle is None:
@@ -85,6 +91,9 @@ async def _run(call: Call, name: str) -> web.Response:
         return refuse(
             ProcedureError("INTERNAL_SERVER_ERROR", "the store is not available; try again later", retry_after=5)
         )
+    except Exception:  # noqa: BLE001  (the boundary: a fault of ours is still an answer in the API's shape)
+        _log.exception("procedure %s failed", name)
+        return refuse(ProcedureError("INTERNAL_SERVER_ERROR", "the server failed; its log has the request's id"))
 
 
 def _peer_address(request: web.Request) -> str:

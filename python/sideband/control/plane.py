@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class ControlPlane:
     """Store, signing keys, token issuer and limits, built by `ControlPlane.open`.
 
     Attributes:
+        answers: how many calls of each procedure had each HTTP status.
         online_here: tells of a daemon whether a relay in this process holds its connection; None without such a relay.
     """
 
@@ -39,6 +41,7 @@ class ControlPlane:
         self.database = database
         self.secret = secret
         self.clock = clock
+        self.answers: Counter[tuple[str, int]] = Counter()
         self.online_here: Callable[[str], bool] | None = None
         self.keys = SigningKeys(database, secret, clock)
         self.tokens = TokenIssuer(config, self.keys, clock)

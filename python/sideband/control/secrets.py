@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sideband.errors import ConfigError, StoreError
 
-__all__ = ["ServerSecret", "private_folder", "private_text"]
+__all__ = ["ServerSecret", "private_folder", "private_text", "read_private_text"]
 
 _NONCE_BYTES = 12
 _SECRET_BYTES = 32
@@ -99,13 +99,25 @@ def private_text(path: Path, make: Callable[[], str]) -> str:
     try:
         if not path.exists():
             _create(path, make())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be made: {error.strerror}") from error
+    return read_private_text(path)
+
+
+def read_private_text(path: Path) -> str:
+    """Return the text of a file that only its owner can read, without the space around it.
+
+    Raises:
+        ConfigError: others can read it, it is not there, or it is not ASCII.
+    """
+    try:
         with path.open(encoding="ascii") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if os.name == "posix" and mode & 0o077:
                 raise ConfigError(f"{path} can be read by others (mode {mode:04o}); run: chmod 600 {path}")
             return file.read().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read or made: {error}") from error
+        raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
 def _create(path: Path, text: str) -> None:

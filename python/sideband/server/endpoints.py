@@ -34,8 +34,10 @@ def endpoints_of(settings: ServerSettings, listener: socket.socket, private: soc
 
 def control_config(settings: ServerSettings, endpoints: Endpoints) -> ControlConfig:
     """Return what the control plane is told."""
-    told = settings.control.model_dump()
-    issuer = told.pop("issuer") or endpoints.url
     return ControlConfig(
-        public_url=endpoints.url, relay_url=endpoints.relay_url, issuer=issuer, region=settings.region, **told
+        public_url=endpoints.url,
+        relay_url=endpoints.relay_url,
+        issuer=settings.issuer or endpoints.url,
+        region=settings.region,
+        **settings.control.model_dump(),
     )

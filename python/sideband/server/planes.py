@@ -180,6 +180,13 @@ class LocalRelay:
         async with self._plane.database.write() as connection:
             await report(connection, self._id, present, sessions, expires_at)
 
+    async def take_back(self) -> None:
+        """Take presence and sessions back: this process is going away."""
+        try:
+            await self.report(final=True)
+        except StoreError:
+            _log.warning("presence_not_taken_back")  # it lapses by itself
+
 
 class Upkeep:
     """What a control plane does beside answering: follow the signing keys, remove what has lapsed."""

@@ -17,6 +17,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
+from sideband.control.metrics import ControlCollector
 from sideband.control.plane import ControlPlane
 from sideband.control.secrets import private_text
 from sideband.errors import StoreError
@@ -71,20 +72,26 @@ def create_private_app(
     readiness: Readiness,
     *,
     relay: Relay | None = None,
+    plane: ControlPlane | None = None,
     routes: Iterable[web.RouteDef] = (),
+    max_bytes: int = 1024**2,
 ) -> web.Application:
     """Return the private port's application.
 
     Args:
         readiness: answers /readyz.
         relay: its counts are in /metrics.
+        plane: so are its.
         routes: more of them, each guarded by itself.
+        max_bytes: longest body of a request.
     """
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     if relay is not None:
         registry.register(RelayCollector(relay))
+    if plane is not None:
+        registry.register(ControlCollector(plane))
 
     async def health(_request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -96,7 +103,7 @@ def create_private_app(
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    app = web.Application()
+    app = web.Application(client_max_size=max_bytes)
     app.add_routes([web.get("/healthz", health), web.get("/readyz", ready), web.get("/metrics", metrics), *routes])
     return app
 

@@ -1,30 +1,21 @@
-"""One server process: builds everything in order, runs until told to stop, and takes it down in reverse."""
+"""One server process: built in order, run until told to stop, taken down in reverse."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import socket
-import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from sideband.control.app import control_routes
-from sideband.control.plane import ControlPlane, open_store
-from sideband.errors import StoreError
-from sideband.relay.core import Relay
-from sideband.relay.jwks import LocalKeys
-from sideband.relay.server import create_verifier, mount_relay, runner_options
-from sideband.relay.upgrade import remote_address
-from sideband.server.admin_http import AdminHttp
-from sideband.server.endpoints import Endpoints, control_config, endpoints_of
+from sideband.relay.server import runner_options
+from sideband.server.compose import Process, compose_both, compose_control, compose_relay
+from sideband.server.endpoints import Endpoints, endpoints_of
 from sideband.server.listener import bind
-from sideband.server.logs import log_requests
-from sideband.server.planes import LocalRelay, StoreDirectory, StoreSids, Upkeep
-from sideband.server.private import Readiness, create_private_app, load_admin_token
+from sideband.server.private import create_private_app
 from sideband.server.settings import ServerSettings
 from sideband.server.tls import CertificateFiles
 
@@ -63,27 +54,25 @@ async def run(
             private = stack.enter_context(bind(settings.private.host, settings.private.port))
         certificates = _certificates(settings)
         endpoints = endpoints_of(settings, listener, private)
+        process = await _compose(stack, settings, endpoints, tap)
 
-        database, secret = await open_store(settings.data_dir, _database_url(settings))
-        stack.push_async_callback(database.close)
-        plane = await ControlPlane.open(control_config(settings, endpoints), database, secret)
-        config = settings.relay_config(plane.config.issuer)
-        relay = Relay(config, sids=StoreSids(database), directory=StoreDirectory(database), tap=tap)
-        local = LocalRelay(plane, relay)
-        await local.begin()
-
-        app = web.Application(client_max_size=plane.config.max_request_bytes, middlewares=[log_requests])
-        app.add_routes(control_routes(plane, address_of=lambda request: remote_address(relay, request)))
-        mount_relay(app, relay, create_verifier(relay, LocalKeys(plane.keys.jwks)))
-        background = _Background(local, Upkeep(plane), certificates)
-        stack.push_async_callback(_take_back_presence, local)
-        await _serve(stack, app, listener, runner_options(config), certificates)
+        # The private port is up first and down last, so that it tells of the time between.
         if private is not None:
-            admin = AdminHttp(plane, load_admin_token(settings.data_dir), _allowed_hosts(settings), local.poke)
-            private_app = create_private_app(Readiness(plane, relay), relay=relay, routes=admin.routes())
-            await _serve(stack, private_app, private, {"access_log": None, "handle_signals": False})
+            app = create_private_app(
+                process.readiness,
+                relay=process.relay,
+                plane=process.plane,
+                routes=process.private_routes,
+                max_bytes=process.max_private_bytes,
+            )
+            await _serve(stack, app, private, {"access_log": None, "handle_signals": False})
+        options = runner_options(settings.relay_config("https://settings.invalid"))
+        await _serve(stack, process.app, listener, options, certificates)
+        work = list(process.work)
+        if certificates is not None:
+            work.append(certificates.follow)
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(work) for work in background.work()]
+            running = [tasks.create_task(start()) for start in work]
             ready(endpoints)
             await stop.wait()
             for task in running:
@@ -91,37 +80,21 @@ async def run(
         _log.info("stopping")
 
 
-class _Background:
-    """What goes on beside answering requests."""
-
-    def __init__(self, local: LocalRelay, upkeep: Upkeep, certificates: CertificateFiles | None) -> None:
-        self._local = local
-        self._upkeep = upkeep
-        self._certificates = certificates
-
-    def work(self) -> list[Coroutine[Any, Any, None]]:
-        work = [
-            self._local.follow_orders(),
-            self._local.report_regularly(),
-            self._upkeep.follow_signing_keys(),
-            self._upkeep.remove_regularly(),
-        ]
-        if self._certificates is not None:
-            work.append(self._certificates.follow())
-        return work
+async def _compose(
+    stack: AsyncExitStack, settings: ServerSettings, endpoints: Endpoints, tap: RelayTap | None
+) -> Process:
+    match settings.planes:
+        case "control":
+            return await compose_control(stack, settings, endpoints)
+        case "relay":
+            return await compose_relay(stack, settings, endpoints, tap)
+        case _:
+            return await compose_both(stack, settings, endpoints, tap)
 
 
 def _certificates(settings: ServerSettings) -> CertificateFiles | None:
     certificate, key = settings.listen.tls_certificate, settings.listen.tls_key
     return CertificateFiles(certificate, key) if certificate is not None and key is not None else None
-
-
-def _database_url(settings: ServerSettings) -> str | None:
-    return settings.database_url.get_secret_value() if settings.database_url else None
-
-
-def _allowed_hosts(settings: ServerSettings) -> frozenset[str]:
-    return frozenset({"localhost", "127.0.0.1", "::1", settings.private.host.lower(), *settings.private.allowed_hosts})
 
 
 async def _serve(
@@ -131,16 +104,7 @@ async def _serve(
     options: dict[str, Any],
     certificates: CertificateFiles | None = None,
 ) -> None:
-    context: ssl.SSLContext | None = certificates.context if certificates else None
     runner = web.AppRunner(app, **options)
     stack.push_async_callback(runner.cleanup)
     await runner.setup()
-    await web.SockSite(runner, listener, ssl_context=context).start()
-
-
-async def _take_back_presence(local: LocalRelay) -> None:
-    try:
-        await local.report(final=True)
-    except StoreError:
-        # It lapses by itself in 30 s.
-        _log.warning("presence_not_taken_back")
+    await web.SockSite(runner, listener, ssl_context=certificates.context if certificates else None).start()

@@ -30,6 +30,7 @@ from pydantic_settings import (
 )
 
 from sideband.control.config import OidcConfig
+from sideband.control.secrets import read_private_text
 from sideband.errors import ConfigError
 from sideband.relay.config import Network, RelayConfig
 from sideband.server.listener import is_loopback
@@ -37,6 +38,7 @@ from sideband.server.listener import is_loopback
 __all__ = [
     "ENVIRONMENT_PREFIX",
     "ControlSettings",
+    "InternalSettings",
     "ListenSettings",
     "LogSettings",
     "PrivateSettings",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 ENVIRONMENT_PREFIX = "SIDEBAND_SERVER_"
+INTERNAL_SECRET_VARIABLE = "SIDEBAND_INTERNAL_SECRET"  # noqa: S105  (a variable's name)
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -89,6 +92,15 @@ class PrivateSettings(_Table):
     allowed_hosts: tuple[str, ...] = Field(default=(), description="More names for the Host header of admin requests.")
 
 
+class InternalSettings(_Table):
+    """The interface between a control plane and relays that are processes of their own (docs/protocol/internal.md)."""
+
+    secret: SecretStr | None = Field(default=None, description="Shared by both, 32 characters or more.")
+    secret_file: Path | None = Field(default=None, description="A file with mode 0600 that holds it.")
+    control_url: str | None = Field(default=None, description="For a relay: the control plane's private port.")
+    kick_url: str | None = Field(default=None, description="For a relay: where the control plane reaches it.")
+
+
 class LogSettings(_Table):
     """Logs on standard error."""
 
@@ -101,7 +113,6 @@ class LogSettings(_Table):
 class ControlSettings(_Table):
     """The control plane; see ControlConfig for the meaning. Times in seconds."""
 
-    issuer: str | None = Field(default=None, description="The public URL when not given.")
     client_token_seconds: int = Field(default=120, ge=10, le=300)
     daemon_token_seconds: int = Field(default=3600, ge=60, le=3600)
     identity_token_seconds: int = Field(default=300, ge=60, le=3600)
@@ -142,9 +153,12 @@ class ServerSettings(BaseSettings):
     relay_url: str | None = Field(
         default=None, description="Where they reach the relay; /relay of the public URL by default."
     )
-    region: str | None = None
+    issuer: str | None = Field(default=None, description="The control plane as tokens name it; the public URL.")
+    region: str | None = Field(default=None, description="Region of this server's tokens and of its relay.")
+    planes: Literal["both", "relay", "control"] = Field(default="both", description="What this process is.")
     listen: ListenSettings = ListenSettings()
     private: PrivateSettings = PrivateSettings()
+    internal: InternalSettings = InternalSettings()
     log: LogSettings = LogSettings()
     control: ControlSettings = ControlSettings()
     relay: RelaySettings = RelaySettings()
@@ -183,6 +197,22 @@ class ServerSettings(BaseSettings):
             trusted_proxies=self.listen.trusted_proxies,
             **self.relay.model_dump(),
         )
+
+    def store_url(self) -> str | None:
+        """Return the URL of a store that is not the data folder's, with its password."""
+        return None if self.database_url is None else self.database_url.get_secret_value()
+
+    def internal_secret(self) -> str | None:
+        """Return the secret of the internal interface: from the setting, its file, or SIDEBAND_INTERNAL_SECRET.
+
+        Raises:
+            ConfigError: others can read the file, or it is not there.
+        """
+        if self.internal.secret is not None:
+            return self.internal.secret.get_secret_value()
+        if self.internal.secret_file is not None:
+            return read_private_text(self.internal.secret_file)
+        return os.environ.get(INTERNAL_SECRET_VARIABLE)
 
     @classmethod
     def settings_customise_sources(

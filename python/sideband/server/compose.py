@@ -1,0 +1,185 @@
+"""What a process is made of: both planes, or one of them, ready to be served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiohttp import web
+
+from sideband.control.app import control_routes
+from sideband.control.internal import MAX_REPORT_BYTES, InternalInterface
+from sideband.control.oidc import OidcTokens
+from sideband.control.plane import ControlPlane, open_store
+from sideband.control.secrets import private_folder
+from sideband.errors import ConfigError
+from sideband.relay.config import RelayConfig
+from sideband.relay.core import Relay
+from sideband.relay.internal import InternalReporter, kick_routes
+from sideband.relay.jwks import FetchedKeys, LocalKeys, fetch_over_http
+from sideband.relay.limits import address_key, client_address
+from sideband.relay.server import create_verifier, mount_relay
+from sideband.relay.sids import SqliteSpentSids
+from sideband.server.admin_http import AdminHttp
+from sideband.server.endpoints import Endpoints, control_config
+from sideband.server.logs import log_requests
+from sideband.server.planes import LocalRelay, StoreDirectory, StoreSids, Upkeep
+from sideband.server.private import Readiness, load_admin_token
+from sideband.server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from sideband.relay.forward import RelayTap
+
+__all__ = ["Process", "compose_both", "compose_control", "compose_relay"]
+
+SIDS_FILE = "relay.db"
+"""In the data folder of a relay on its own: the session ids that were used."""
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass
+class Process:
+    """What is served, and what goes on beside.
+
+    Attributes:
+        app: the public listener's application.
+        readiness: what /readyz tells.
+        relay: the relay of this process, or None.
+        plane: the control plane of this process, or None.
+        private_routes: what the private port serves beside health and metrics.
+        work: runs until the process stops.
+        max_private_bytes: longest body on the private port.
+    """
+
+    app: web.Application
+    readiness: Readiness
+    relay: Relay | None = None
+    plane: ControlPlane | None = None
+    private_routes: list[web.RouteDef] = field(default_factory=list)
+    work: list[Work] = field(default_factory=list)
+    max_private_bytes: int = 1024**2
+
+
+async def compose_both(
+    stack: AsyncExitStack, settings: ServerSettings, endpoints: Endpoints, tap: RelayTap | None
+) -> Process:
+    """Return both planes in one process, on one store."""
+    plane = await _open_plane(stack, settings, endpoints)
+    config = settings.relay_config(plane.config.issuer)
+    relay = Relay(config, sids=StoreSids(plane.database), directory=StoreDirectory(plane.database), tap=tap)
+    local = LocalRelay(plane, relay)
+    await local.begin()
+    stack.push_async_callback(local.take_back)
+
+    process = Process(await _control_app(stack, plane, config), Readiness(plane, relay), relay, plane)
+    mount_relay(process.app, relay, create_verifier(relay, LocalKeys(plane.keys.jwks)))
+    upkeep = Upkeep(plane)
+    process.work += [
+        local.follow_orders,
+        local.report_regularly,
+        upkeep.follow_signing_keys,
+        upkeep.remove_regularly,
+    ]
+    process.private_routes += _admin(settings, plane, local.poke).routes()
+    return process
+
+
+async def compose_control(stack: AsyncExitStack, settings: ServerSettings, endpoints: Endpoints) -> Process:
+    """Return a control plane whose relays are other processes."""
+    if settings.relay_url is None:
+        raise ConfigError("a control plane on its own needs relay_url: where its relay is reached")
+    secret = settings.internal_secret()
+    plane = await _open_plane(stack, settings, endpoints)
+    session = await stack.enter_async_context(aiohttp.ClientSession())
+    process = Process(
+        await _control_app(stack, plane, settings.relay_config(plane.config.issuer)),
+        Readiness(plane, None),
+        plane=plane,
+    )
+    upkeep = Upkeep(plane)
+    process.work += [upkeep.follow_signing_keys, upkeep.remove_regularly]
+    poke: Callable[[], None] = _nothing
+    if secret is not None:
+        interface = InternalInterface(plane, secret, session)
+        process.private_routes += interface.routes()
+        process.work.append(interface.follow_orders)
+        process.max_private_bytes = MAX_REPORT_BYTES
+        poke = interface.poke
+    process.private_routes += _admin(settings, plane, poke).routes()
+    return process
+
+
+async def compose_relay(
+    stack: AsyncExitStack, settings: ServerSettings, endpoints: Endpoints, tap: RelayTap | None
+) -> Process:
+    """Return a relay whose control plane is another process, known by its JWKS and the internal interface."""
+    del endpoints
+    if settings.issuer is None:
+        raise ConfigError("a relay on its own needs issuer: the control plane whose tokens it takes")
+    config = settings.relay_config(settings.issuer)
+    sids = await stack.enter_async_context(await SqliteSpentSids.open(private_folder(settings.data_dir) / SIDS_FILE))
+    session = await stack.enter_async_context(aiohttp.ClientSession())
+    keys = FetchedKeys(
+        fetch_over_http(session, config.issuer),
+        fresh_seconds=config.jwks_fresh_seconds,
+        retry_seconds=config.jwks_retry_seconds,
+        stale_seconds=config.jwks_stale_seconds,
+    )
+    relay = Relay(config, sids=sids, tap=tap)
+    app = web.Application(middlewares=[log_requests])
+    mount_relay(app, relay, create_verifier(relay, keys))
+    process = Process(app, Readiness(None, relay), relay)
+    # A control plane that is not up yet is no reason not to start: upgrades are 503 and /readyz says why.
+    await keys.refresh()
+
+    async def has_keys() -> bool:
+        return keys.usable or await keys.refresh()
+
+    process.readiness.add("keys", has_keys)
+    secret = settings.internal_secret()
+    if secret is not None:
+        if settings.internal.control_url is None:
+            raise ConfigError("internal.control_url is needed: where the control plane's private port is reached")
+        reporter = InternalReporter(
+            relay, session, settings.internal.control_url, secret, kick_url=settings.internal.kick_url
+        )
+        process.work.append(reporter.run)
+        process.private_routes += kick_routes(relay, secret)
+        stack.push_async_callback(reporter.report, final=True)
+    return process
+
+
+async def _open_plane(stack: AsyncExitStack, settings: ServerSettings, endpoints: Endpoints) -> ControlPlane:
+    database, secret = await open_store(settings.data_dir, settings.store_url())
+    stack.push_async_callback(database.close)
+    return await ControlPlane.open(control_config(settings, endpoints), database, secret)
+
+
+async def _control_app(stack: AsyncExitStack, plane: ControlPlane, config: RelayConfig) -> web.Application:
+    oidc = None
+    if plane.config.oidc is not None:
+        session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=True))
+        oidc = OidcTokens(plane.config.oidc, session, plane.clock)
+
+    def address_of(request: web.Request) -> str:
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        address = peer[0] if isinstance(peer, tuple) else "local"
+        forwarded = request.headers.getall("X-Forwarded-For", [])
+        return address_key(client_address(address, forwarded, config.trusted_proxies))
+
+    app = web.Application(client_max_size=plane.config.max_request_bytes, middlewares=[log_requests])
+    app.add_routes(control_routes(plane, oidc=oidc, address_of=address_of))
+    return app
+
+
+def _admin(settings: ServerSettings, plane: ControlPlane, poke: Callable[[], None]) -> AdminHttp:
+    hosts = {"localhost", "127.0.0.1", "::1", settings.private.host.lower(), *settings.private.allowed_hosts}
+    return AdminHttp(plane, load_admin_token(settings.data_dir), frozenset(hosts), poke)
+
+
+def _nothing() -> None:
+    """There is no relay to tell; it hears of changes by the JWKS alone."""
