@@ -7,7 +7,7 @@ an argument of a wrong type is a `TypeError`, a buffer that is not contiguous a 
 """
 
 from collections.abc import Iterable
-from typing import NoReturn, final
+from typing import Any, NoReturn, final
 
 from typing_extensions import Buffer, disjoint_base
 
@@ -19,6 +19,8 @@ __all__ = [
     "SBP_MAX_FRAME_SIZE",
     "SBP_MAX_HANDSHAKE_SIZE",
     "SBP_MAX_SUBJECT_SIZE",
+    "STREAM_DATA_PREFIX_SIZE",
+    "Blake3",
     "ClientSession",
     "DaemonSession",
     "EphemeralKeyPair",
@@ -28,6 +30,8 @@ __all__ = [
     "SbpFrame",
     "Session",
     "SessionKeys",
+    "StreamFramer",
+    "StreamWindow",
     "aead_backend",
     "compute_fingerprint",
     "decode_control",
@@ -56,6 +60,15 @@ __all__ = [
     "sbp_encode_message",
     "sbp_frame_id_from_hex",
     "sign",
+    "stream_data_of",
+    "stream_decode",
+    "stream_encode_accept",
+    "stream_encode_done",
+    "stream_encode_end",
+    "stream_encode_open",
+    "stream_encode_reset",
+    "stream_encode_resume",
+    "stream_encode_window",
     "verify_handshake_accept",
     "verify_signature",
 ]
@@ -74,6 +87,8 @@ SBP_MAX_HANDSHAKE_SIZE: int
 """Largest SBP handshake payload unless told otherwise, 8 KiB."""
 SBP_MAX_SUBJECT_SIZE: int
 """Largest SBP subject unless told otherwise, 256 bytes."""
+STREAM_DATA_PREFIX_SIZE: int
+"""Bytes of a whole SBP frame before the bytes of the stream data message that it carries: 51."""
 
 # --- SBRP frames ---
 
@@ -441,10 +456,11 @@ class Session:
             SbrpError: as `decode_frame` and `open`; `invalid_frame_type` for another type than Data.
         """
 
-    def seal_frames(self, session_id: int, buffers: Iterable[Buffer]) -> list[bytes]:
+    def seal_frames(self, session_id: int, buffers: Iterable[Buffer | tuple[Buffer, ...]]) -> list[bytes]:
         """Encrypt many messages in one call, the interpreter released, and return ready Data frames in order.
 
-        All or nothing: every size is checked before the first sequence number is spent.
+        A tuple of buffers is one message, its parts in order. All or nothing: every size is checked before the first
+        sequence number is spent.
 
         Raises:
             SbrpError: as `seal_frame`.
@@ -629,3 +645,120 @@ def sbp_frame_id_from_hex(text: str) -> bytes:
     Raises:
         SbpError: 1002 for anything else.
     """
+
+# --- Byte streams ---
+
+def stream_decode(data: Buffer) -> tuple[int, int, int, Any]:
+    """Return (op, stream id, offset, body) of a stream message (docs/protocol/streams.md).
+
+    The body by op: open (token, window, name, metadata); accept the window; data the bytes; window the limit; end the
+    digest or None; reset (code, reason); resume (token, limit); done None.
+
+    Raises:
+        SbpError: 1002 when it is cut short, too long, over a limit, or of an unknown op.
+    """
+
+def stream_encode_open(stream_id: int, token: Buffer, window: int, name: str, metadata: Buffer = b"") -> bytes:
+    """Return the message of a new stream.
+
+    Raises:
+        SbpError: 1002 for a name that has not 1 to 1,024 bytes, or metadata over 8 KiB.
+        ValueError: for a token that has not 16 bytes.
+    """
+
+def stream_encode_accept(stream_id: int, window: int) -> bytes:
+    """Return the message that takes a stream."""
+
+def stream_encode_window(stream_id: int, offset: int, limit: int) -> bytes:
+    """Return the message that gives credit: bytes are taken up to `limit`, and were consumed up to `offset`."""
+
+def stream_encode_end(stream_id: int, offset: int, digest: Buffer | None = None) -> bytes:
+    """Return the message that ends one direction at `offset`, with the BLAKE3 digest of what came before, 32 bytes.
+
+    Raises:
+        ValueError: for a digest of another size.
+    """
+
+def stream_encode_reset(stream_id: int, code: int, reason: str = "") -> bytes:
+    """Return the message that gives a stream up; a reason over 1,024 bytes is cut off."""
+
+def stream_encode_resume(stream_id: int, offset: int, token: Buffer, limit: int) -> bytes:
+    """Return the message that takes a stream up after a pause: received up to `offset`, bytes are taken up to `limit`.
+
+    Raises:
+        ValueError: for a token that has not 16 bytes.
+    """
+
+def stream_encode_done(stream_id: int, offset: int) -> bytes:
+    """Return the message that says: everything up to `offset` was consumed, and the digest was right."""
+
+def stream_data_of(frame: Buffer) -> tuple[int, int] | None:
+    """Return (stream id, offset) when `frame` is a whole SBP frame with a stream data message and nothing special.
+
+    Its bytes begin at STREAM_DATA_PREFIX_SIZE. None for every other frame, also for a broken one: decode those.
+    """
+
+@final
+class StreamFramer:
+    """Makes the SBP frames of stream messages. Frame ids are `random` (8 bytes, unused elsewhere) and a counter."""
+
+    def __new__(cls, random: Buffer) -> StreamFramer: ...
+    def data_prefix(self, stream_id: int, offset: int) -> bytes:
+        """Return what stands before the bytes of a data message, 51 bytes: send the bytes right after it."""
+
+    def frame(self, message: Buffer) -> bytes:
+        """Return a whole frame with a stream message."""
+
+@final
+class StreamWindow:
+    """The credit that the receiver of one direction gives, in bytes; `now` is seconds on any steady clock.
+
+    It doubles while a full window is consumed within twice the smallest round trip, up to `largest`.
+    """
+
+    def __new__(cls, initial: int, largest: int, now: float) -> StreamWindow: ...
+    def arrive(self, offset: int, size: int, now: float) -> tuple[int, float | None]:
+        """Take in a data message's position.
+
+        First: 0 the next bytes, which count as received; 1 elsewhere inside the window, drop them; 2 past the window.
+        Second: an upper bound of the round trip in seconds, now and then.
+        """
+
+    def consume(self, size: int, now: float, round_trip: float | None = None, may_grow: bool = True) -> int | None:
+        """Count `size` bytes as taken by the application; returns the new limit when it is worth telling."""
+
+    def count(self, size: int, now: float) -> tuple[bool, float | None]:
+        """Count bytes of a session, whatever their offsets: whether they were inside the limit, and as `arrive`."""
+
+    def renew(self, now: float) -> int:
+        """Return the limit to tell after a pause."""
+
+    def restart(self, now: float) -> None:
+        """Count anew from 0, with the first size."""
+
+    @property
+    def received(self) -> int:
+        """The offset of the next byte."""
+
+    @property
+    def consumed(self) -> int:
+        """Up to where bytes were taken."""
+
+    @property
+    def limit(self) -> int:
+        """Up to where the sender may send."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that may be under way or wait to be taken."""
+
+@final
+class Blake3:
+    """BLAKE3, 32 bytes. From 16 KiB on, hashing releases the interpreter."""
+
+    def __new__(cls) -> Blake3: ...
+    def update(self, data: Buffer) -> None:
+        """Hash more bytes."""
+
+    def digest(self) -> bytes:
+        """Return the digest of what was hashed so far; more may follow."""

@@ -24,6 +24,7 @@ SOURCES = {
     "handshake": ["sbrp-handshake.json"],
     "replay": ["sbrp-replay.json"],
     "sbp": ["sbp-frames.json"],
+    "byte_stream": ["sbp-frames.json"],
 }
 
 

@@ -1,11 +1,12 @@
 //! The sans-I/O core of sideband: SBRP frames, the handshake and encrypted sessions (docs/protocol/sbrp.md), and SBP
-//! frames (docs/protocol/sbp.md).
+//! frames and byte streams (docs/protocol/sbp.md, docs/protocol/streams.md).
 //!
 //! Nothing here does I/O, reads a clock, or draws randomness: bytes and keys come in, bytes and errors go out.
 
 #![forbid(unsafe_code)]
 
 pub mod aead;
+pub mod byte_stream;
 pub mod code;
 pub mod error;
 pub mod frame;

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView};
+use pyo3::types::{PyBytes, PyMemoryView, PyTuple};
 
 /// The bytes of any C-contiguous bytes-like object.
 ///
@@ -45,6 +45,47 @@ impl<'py> FromPyObject<'_, 'py> for Input<'py> {
         }
         Ok(Self::Copied(view.contents().to_vec()))
     }
+}
+
+/// A message: one bytes-like object, or a tuple of them that are sent one after the other as one message.
+pub enum Gathered<'py> {
+    /// The usual case.
+    One(Input<'py>),
+    /// In order.
+    Parts(Vec<Input<'py>>),
+}
+
+impl Gathered<'_> {
+    /// The parts in order.
+    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        match self {
+            Self::One(input) => std::slice::from_ref(input),
+            Self::Parts(inputs) => inputs,
+        }
+        .iter()
+        .map(Deref::deref)
+    }
+
+    /// Bytes of the whole.
+    pub fn size(&self) -> usize {
+        self.parts().map(<[u8]>::len).sum()
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for Gathered<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match object.cast::<PyTuple>() {
+            Ok(parts) => parts.iter().map(|part| part.extract()).collect::<PyResult<_>>().map(Self::Parts),
+            Err(_) => object.extract().map(Self::One),
+        }
+    }
+}
+
+/// The arguments of a batch of messages.
+pub fn gathered<'py>(messages: &Bound<'py, PyAny>) -> PyResult<Vec<Gathered<'py>>> {
+    messages.try_iter()?.map(|item| item?.extract()).collect()
 }
 
 /// The arguments of a batch.

@@ -1,6 +1,6 @@
 //! The only mapping of failures to the classes of `sideband.errors`.
 
-use pyo3::exceptions::{PyOSError, PyTypeError};
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes};
 use sideband_backend::ChoiceError;
@@ -84,6 +84,11 @@ impl From<PyErr> for Failure {
 /// The failure of a batch at `index`; `opened` are the plaintexts before it.
 pub fn batch(error: sideband_core::Error, index: usize, opened: Vec<Py<PyBytes>>) -> PyErr {
     classes::SbrpBatchError::new_err((error.code.name(), error.message.into_owned(), index, opened))
+}
+
+/// Bytes of a wrong length for what they should be.
+pub fn length(what: &str, expected: usize, got: usize) -> PyErr {
+    PyValueError::new_err(format!("{what} has {expected} bytes, got {got}"))
 }
 
 /// The refusal to copy or pickle an object that holds keys.

@@ -7,6 +7,7 @@
 
 mod backend;
 mod buffer;
+mod byte_stream;
 mod error;
 mod frame;
 mod handshake;
@@ -37,7 +38,15 @@ mod _native {
     const SBP_MAX_SUBJECT_SIZE: usize = sideband_core::sbp::DEFAULT_LIMITS.subject;
 
     #[pymodule_export]
+    const STREAM_DATA_PREFIX_SIZE: usize = sideband_core::byte_stream::DATA_PREFIX_SIZE;
+
+    #[pymodule_export]
     use crate::backend::aead_backend;
+    #[pymodule_export]
+    use crate::byte_stream::{
+        Blake3, StreamFramer, StreamWindow, stream_data_of, stream_decode, stream_encode_accept, stream_encode_done,
+        stream_encode_end, stream_encode_open, stream_encode_reset, stream_encode_resume, stream_encode_window,
+    };
     #[pymodule_export]
     use crate::frame::{
         decode_control, decode_data, decode_frame, decode_frame_header, decode_handshake_accept, decode_handshake_init,

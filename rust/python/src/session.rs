@@ -12,7 +12,7 @@ use sideband_core::replay::{DEFAULT_WINDOW, ReplayWindow};
 use sideband_core::session::{self, Role, Sealed};
 use sideband_core::{Code, Error};
 
-use crate::buffer::{Input, inputs};
+use crate::buffer::{Gathered, Input, gathered, inputs};
 use crate::error::{self, Failure};
 use crate::frame::SessionId;
 use crate::handshake::SessionKeys;
@@ -49,7 +49,7 @@ impl Session {
         session_id: SessionId,
         buffer: Input<'py>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let header = data_header(session_id, &buffer).map_err(Failure::from)?;
+        let header = data_header(session_id, buffer.len()).map_err(Failure::from)?;
         self.seal_after(py, &header, &buffer)
     }
 
@@ -63,13 +63,14 @@ impl Session {
         session_id: SessionId,
         buffers: &Bound<'py, PyAny>,
     ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        let plaintexts = inputs(buffers)?;
-        let headers: Result<Vec<_>, _> = plaintexts.iter().map(|buffer| data_header(session_id, buffer)).collect();
+        let plaintexts = gathered(buffers)?;
+        let headers: Result<Vec<_>, _> =
+            plaintexts.iter().map(|message| data_header(session_id, message.size())).collect();
         let headers = headers.map_err(Failure::from)?;
         let mut outputs = headers
             .iter()
             .zip(&plaintexts)
-            .map(|(header, plaintext)| with_room(py, header, plaintext))
+            .map(|(header, message)| with_room_gathered(py, header, message))
             .collect::<PyResult<Vec<_>>>()?;
         let mut messages: Vec<&mut [u8]> = outputs.iter_mut().map(|output| message_of(output, HEADER_SIZE)).collect();
         let sealed = with_lock_released(py, &self.sealer, |sealer| {
@@ -234,13 +235,24 @@ fn with_room<'py>(py: Python<'py>, header: &[u8], plaintext: &[u8]) -> PyResult<
     Output::concat(py, &[header, &[0; NONCE_SIZE], plaintext, &[0; TAG_SIZE]])
 }
 
+fn with_room_gathered<'py>(py: Python<'py>, header: &[u8], message: &Gathered<'_>) -> PyResult<Output<'py>> {
+    match message {
+        Gathered::One(plaintext) => with_room(py, header, plaintext),
+        Gathered::Parts(_) => {
+            let room: [&[u8]; 2] = [header, &[0; NONCE_SIZE]];
+            let parts: Vec<_> = room.into_iter().chain(message.parts()).chain([&[0; TAG_SIZE][..]]).collect();
+            Output::concat(py, &parts)
+        }
+    }
+}
+
 fn message_of<'a>(output: &'a mut Output<'_>, header_size: usize) -> &'a mut [u8] {
     output.as_mut_slice().get_mut(header_size..).unwrap_or_default()
 }
 
-fn data_header(session_id: SessionId, plaintext: &[u8]) -> Result<[u8; HEADER_SIZE], Error> {
-    session::check_plaintext_size(plaintext.len())?;
-    frame::typed_header(FrameType::Data, session_id.0, plaintext.len() + session::OVERHEAD)
+fn data_header(session_id: SessionId, size: usize) -> Result<[u8; HEADER_SIZE], Error> {
+    session::check_plaintext_size(size)?;
+    frame::typed_header(FrameType::Data, session_id.0, size + session::OVERHEAD)
 }
 
 fn data_payload(frame: &[u8]) -> Result<&[u8], Error> {
