@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from sideband._native import IdentityKeyPair
 from sideband.errors import ConfigError, IdentityRefusedError, IdentityStoreError, SbrpErrorCode
 from sideband.identity import IdentityTrust, MemoryIdentityKeyStore, TrustPolicy, Verdict, compute_fingerprint, decide
-from sideband.identity.trust import FollowRotation
+from sideband.identity.rotation import make_statement
+from sideband.identity.trust import FollowRotation, follow_statements
 
 PINNED = bytes(range(32))
 RECEIVED = bytes(range(1, 33))
@@ -150,6 +152,32 @@ async def test_accept_new_follows_a_rotation_signed_by_the_pinned_key() -> None:
     assert asked == [(ID, PINNED, RECEIVED)]
     assert (outcome.verdict, outcome.replaced) == (Verdict.FOLLOW_ROTATION, PINNED)
     assert await store.get(ID) == RECEIVED
+
+
+async def test_accept_new_follows_a_chain_of_real_statements_and_no_false_one() -> None:
+    first, second, third, stranger = (IdentityKeyPair.generate() for _ in range(4))
+    chain = [
+        make_statement(ID, first, second.public_key, 1),
+        make_statement(ID, second, third.public_key, 2),
+    ]
+    false = [make_statement(ID, stranger, third.public_key, 1), make_statement("d_other", first, third.public_key, 1)]
+
+    def trust(statements: list[bytes]) -> tuple[MemoryIdentityKeyStore, IdentityTrust]:
+        async def fetch(daemon_id: str) -> list[bytes]:
+            assert daemon_id == ID
+            return statements
+
+        store = MemoryIdentityKeyStore({ID: first.public_key})
+        return store, IdentityTrust(store, "accept-new", follow_rotation=follow_statements(fetch))
+
+    store, following = trust([*false, *chain])
+    assert (await following.resolve(ID, third.public_key)).replaced == first.public_key
+    assert await store.get(ID) == third.public_key
+    for statements in ([], false, chain[1:], [chain[0][:-1] + b"x", chain[1]]):
+        store, following = trust(statements)
+        with pytest.raises(IdentityRefusedError):
+            await following.resolve(ID, third.public_key)
+        assert await store.get(ID) == first.public_key
 
 
 @pytest.mark.parametrize("policy", ["prompt", "auto", "pinned-only"])

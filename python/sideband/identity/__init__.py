@@ -6,7 +6,7 @@ from sideband.identity.key_file import FileIdentity
 from sideband.identity.keyring_store import KeyringIdentityKeyStore
 from sideband.identity.sqlite_store import SqliteIdentityKeyStore
 from sideband.identity.store import IdentityKeyStore, MemoryIdentityKeyStore
-from sideband.identity.trust import IdentityTrust, TrustOutcome, TrustPolicy, Verdict, decide
+from sideband.identity.trust import IdentityTrust, TrustOutcome, TrustPolicy, Verdict, decide, follow_statements
 
 __all__ = [
     "FileIdentity",
@@ -22,6 +22,7 @@ __all__ = [
     "Verdict",
     "compute_fingerprint",
     "decide",
+    "follow_statements",
     "generate_identity_key_pair",
 ]
 

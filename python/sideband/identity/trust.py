@@ -10,7 +10,7 @@ import asyncio
 import hmac
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, TypeVar, get_args
@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, get_args
 from sideband._native import compute_fingerprint
 from sideband.daemon_id import check_daemon_id
 from sideband.errors import ConfigError, IdentityRefusedError, IdentityStoreError, SidebandError
+from sideband.identity.rotation import leads_to
 from sideband.identity.store import IdentityKeyStore, check_pin
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "TrustPolicy",
     "Verdict",
     "decide",
+    "follow_statements",
 ]
 
 logger = logging.getLogger("sideband.identity")
@@ -93,6 +95,18 @@ def decide(policy: TrustPolicy, pinned: bytes | None, received: bytes) -> Verdic
     if pinned is None:
         return _FIRST_CONTACT[policy]
     return Verdict.KNOWN if hmac.compare_digest(pinned, received) else _OTHER_KEY[policy]
+
+
+def follow_statements(statements: Callable[[str], Awaitable[Iterable[bytes]]]) -> FollowRotation:
+    """Return what `IdentityTrust` takes as `follow_rotation`, for statements that `statements(daemon_id)` fetches.
+
+    They come oldest first and need not be trusted: each is verified under the key that it ends.
+    """
+
+    async def follow(daemon_id: str, pinned: bytes, received: bytes) -> bool:
+        return leads_to(daemon_id, pinned, received, await statements(daemon_id))
+
+    return follow
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,15 +74,14 @@ class TerminalReport:
         self._size = size
         self._errors = Console(stderr=True, highlight=False)
         self._progress = Progress(
-            TextColumn("{task.description:<10}"),
+            TextColumn("{task.description}"),
             BarColumn(),
             DownloadColumn(binary_units=True),
             TransferSpeedColumn(),
             console=self._errors,
             disable=not self._errors.is_terminal,
         )
-        self._up: TaskID | None = None
-        self._down: TaskID | None = None
+        self._bar: TaskID | None = None
 
     def __enter__(self) -> TerminalReport:
         self._progress.start()
@@ -102,19 +101,17 @@ class TerminalReport:
         self._errors.print(f"control plane and relay at {url}, daemon {daemon_id}", soft_wrap=True)
 
     def connected(self, fingerprint: str, session_id: str, handshake_ms: float) -> None:
-        """Print the fingerprint and show the bars."""
+        """Print the fingerprint and show the bar."""
         self._errors.print(f"session {session_id} in {handshake_ms:.1f} ms; pinned the daemon's key:")
         self._errors.print(f"  {fingerprint}", soft_wrap=True)
-        self._up = self._progress.add_task("to daemon", total=max(1, self._size))
-        self._down = self._progress.add_task("and back", total=max(1, self._size))
+        # One bar for both ways: they take turns, and each alone would show half of its real rate.
+        self._bar = self._progress.add_task("there and back", total=max(1, 2 * self._size))
 
     def progress(self, sent: int, returned: int) -> None:
-        """Move the bars."""
-        if self._up is not None and self._down is not None:
+        """Move the bar."""
+        if self._bar is not None:
             # A bar over nothing is full from the start.
-            empty = int(self._size == 0)
-            self._progress.update(self._up, completed=sent + empty)
-            self._progress.update(self._down, completed=returned + empty)
+            self._progress.update(self._bar, completed=sent + returned + int(self._size == 0))
 
     def summary(self, result: DemoResult) -> None:
         """Print what came of it."""
