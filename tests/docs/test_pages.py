@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -10,9 +11,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from pages import PAGES, ROOT, table
 
 from sideband import secure_relay
-from sideband.errors import SbrpErrorCode
+from sideband.errors import PeerErrorCode, SbrpError, SbrpErrorCode
+from sideband.peer import ConnectionPolicy, EventPolicy, RetryPolicy, RpcPolicy
+from sideband.peer.negotiator import classify_error
 
 SBRP = ROOT / "docs/protocol/sbrp.md"
+PEER = ROOT / "docs/protocol/peer.md"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -68,4 +72,26 @@ def test_every_section_that_the_code_refers_to_exists() -> None:
             headings = linked.read_text("utf-8") if linked.exists() else ""
             if not headings or (section and not re.search(rf"^#+ {re.escape(section)}$", headings, re.MULTILINE)):
                 missing.append(f"{source.name}: {name} {section}".strip())
-    assert missing == []
+    assert not missing, "\n".join(missing)
+
+
+def test_the_table_of_error_classes_is_what_the_negotiator_does() -> None:
+    documented = {row[0]: row[1] for row in table(PEER, "SBRP code", "class")}
+    assert documented == {code: classify_error(SbrpError(code)) for code in documented}
+
+
+def test_the_table_of_peer_errors_is_complete() -> None:
+    assert {row[0] for row in table(PEER, "code", "meaning")} == set(get_args(PeerErrorCode))
+
+
+def test_the_defaults_of_the_policies_are_the_code_s() -> None:
+    assert [row[1:] for row in table(PEER, "policy", "setting")] == [
+        ["on_disconnect: fail or pause", ConnectionPolicy().on_disconnect],
+        ["default_timeout", f"{RpcPolicy().default_timeout:.0f} s"],
+        ["disconnect_buffer_limit; over it buffer_overflow", f"{RpcPolicy().disconnect_buffer_limit // 1024} KiB"],
+        ["max_buffered_events; the oldest goes first", f"{EventPolicy().max_buffered_events}"],
+        ["mode: never or on-error", RetryPolicy().mode],
+        ["initial, max", f"{RetryPolicy().initial:.0f} s, {RetryPolicy().max:.0f} s"],
+        ["max_attempts; the first try does not count, 0 sets no limit", f"{RetryPolicy().max_attempts}"],
+        ["jitter", f"{RetryPolicy().jitter}"],
+    ]
