@@ -147,6 +147,17 @@ async def test_a_malformed_frame_is_told_and_closes(open_raw: Raw, frame: bytes)
         (control(0, b"not json"), 1002),
         (control(0, b"[]"), 1002),
     ],
+    ids=[
+        "a request first",
+        "a ping first",
+        "an unknown kind",
+        "another protocol",
+        "another version",
+        "a peer id that is a number",
+        "a peer id over 255 bytes",
+        "no JSON",
+        "a JSON list",
+    ],
 )
 async def test_before_and_in_the_handshake(raw: Raw, frame: bytes, code: int) -> None:
     await raw.send(frame)
