@@ -1,4 +1,4 @@
-"""The limits a daemon holds by itself, since the relay is not trusted to (docs/protocol/peer.md, "Session pause")."""
+"""The limits a daemon holds by itself, since the relay is not trusted to (docs/protocol/peer.md, "Server side")."""
 
 from __future__ import annotations
 
