@@ -71,15 +71,22 @@ class AdminHttp:
         token: the bearer token that is asked for.
         allowed_hosts: names the Host header may have, without the port.
         on_change: called after an action, so that its orders are carried out at once.
+        report: called before sessions and daemons are listed, so that the list is of now.
     """
 
     def __init__(
-        self, plane: ControlPlane, token: str, allowed_hosts: frozenset[str], on_change: Callable[[], None]
+        self,
+        plane: ControlPlane,
+        token: str,
+        allowed_hosts: frozenset[str],
+        on_change: Callable[[], None],
+        report: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._plane = plane
         self._token = token
         self._allowed_hosts = allowed_hosts
         self._on_change = on_change
+        self._report = report
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes, each guarded."""
@@ -114,9 +121,16 @@ class AdminHttp:
     def _list(self, path: str, rows: Callable[[web.Request], Awaitable[list[dict[str, Any]]]]) -> web.RouteDef:
         async def handle(request: web.Request) -> web.Response:
             require_admin(request, self._token, self._allowed_hosts)
-            return await _answered(lambda: _items(rows, request))
+            return await _answered(lambda: self._items(rows, request))
 
         return web.get(path, handle)
+
+    async def _items(
+        self, rows: Callable[[web.Request], Awaitable[list[dict[str, Any]]]], request: web.Request
+    ) -> Mapping[str, Any]:
+        if self._report is not None and request.path.endswith(("/sessions", "/daemons")):
+            await self._report()
+        return {"items": [{key: _plain(value) for key, value in row.items()} for row in await rows(request)]}
 
     def _action(self, path: str, model: type[_Input], act: Act) -> web.RouteDef:
         async def handle(request: web.Request) -> web.Response:
@@ -168,12 +182,6 @@ _ACTIONS: tuple[tuple[str, type[_Input], Act], ...] = (
     ("/admin/v1/sessions/{id}/kick", _Nothing, lambda a, id_, _: a.kick_session(id_)),
     ("/admin/v1/signing-keys/rotate", _Rotate, lambda a, _, i: a.rotate_signing_key(immediately=i.immediately)),
 )
-
-
-async def _items(
-    rows: Callable[[web.Request], Awaitable[list[dict[str, Any]]]], request: web.Request
-) -> Mapping[str, Any]:
-    return {"items": [{key: _plain(value) for key, value in row.items()} for row in await rows(request)]}
 
 
 async def _answered(run: Callable[[], Awaitable[Mapping[str, Any]]]) -> web.Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -84,7 +84,7 @@ async def compose_both(
         upkeep.follow_signing_keys,
         upkeep.remove_regularly,
     ]
-    process.private_routes += _admin(settings, plane, local.poke).routes()
+    process.private_routes += _admin(settings, plane, local.poke, local.report).routes()
     return process
 
 
@@ -176,9 +176,14 @@ async def _control_app(stack: AsyncExitStack, plane: ControlPlane, config: Relay
     return app
 
 
-def _admin(settings: ServerSettings, plane: ControlPlane, poke: Callable[[], None]) -> AdminHttp:
+def _admin(
+    settings: ServerSettings,
+    plane: ControlPlane,
+    poke: Callable[[], None],
+    report: Callable[[], Awaitable[None]] | None = None,
+) -> AdminHttp:
     hosts = {"localhost", "127.0.0.1", "::1", settings.private.host.lower(), *settings.private.allowed_hosts}
-    return AdminHttp(plane, load_admin_token(settings.data_dir), frozenset(hosts), poke)
+    return AdminHttp(plane, load_admin_token(settings.data_dir), frozenset(hosts), poke, report)
 
 
 def _nothing() -> None:
