@@ -71,15 +71,13 @@ def verify_statement(statement: bytes, daemon_id: str, old_key: bytes, new_key: 
 
 
 def leads_to(daemon_id: str, pinned: bytes, received: bytes, statements: Iterable[bytes]) -> bool:
-    """Tell whether statements, the oldest first, lead from the pinned key to the received one.
+    """Tell whether statements, the oldest first, lead from the pinned key to the received one and no further.
 
-    Statements before the pinned key's own are passed over; a malformed one, or one with a false signature, leads
-    nowhere.
+    Statements about other keys than the one reached so far are passed over, as are malformed and falsely signed ones. A
+    key that the chain goes on from is not trusted: it was given up, maybe because it was stolen.
     """
     current = pinned
     for statement in statements:
-        if current == received:
-            break
         try:
             current = verify_statement(statement, daemon_id, current).new_key
         except RotationError:
