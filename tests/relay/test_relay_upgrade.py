@@ -302,3 +302,27 @@ async def test_a_key_source_that_hangs_is_503(start_relay) -> None:
 
     running = await start_relay(upgrade_timeout_seconds=0.05, keys=Hanging())
     assert (await refused(running, running.issuer.daemon())).http_status == 503
+
+
+async def test_someone_who_leaves_during_the_upgrade_is_no_fault_of_the_relay(start_relay, caplog) -> None:
+    spending, gone = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        async def spend(self, session_id: int, forget_at: float) -> bool:
+            spending.set()
+            await gone.wait()
+            return True
+
+    running = await start_relay(sids=Slow())
+    _reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    token = running.issuer.client()
+    writer.write(UPGRADE.format(path="/", extra=f"Authorization: Bearer {token}\r\n").encode())
+    await spending.wait()
+    writer.transport.abort()
+    (handler,) = running.runner.server.connections
+    await running.until(lambda: handler.transport is None)
+    gone.set()
+    await running.until(lambda: running.relay.stats.refused == {"left": 1})
+    await running.until(lambda: not running.relay.upgrading.total())
+    assert not running.relay.connections
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

@@ -119,6 +119,9 @@ async def _serve(relay: Relay, verifier: TokenVerifier, request: web.Request) ->
             connection = _open(relay, token, request, websocket, address)
     except UpgradeError as refusal:
         return refusal_response(relay, refusal)
+    except ConnectionResetError:
+        # Nobody is there to read this answer; without one aiohttp would log a fault of the relay.
+        return refusal_response(relay, UpgradeError(400, "left", "the connection was lost during its upgrade"))
     await _run(relay, connection)
     return websocket
 
