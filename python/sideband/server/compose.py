@@ -90,8 +90,6 @@ async def compose_both(
 
 async def compose_control(stack: AsyncExitStack, settings: ServerSettings, endpoints: Endpoints) -> Process:
     """Return a control plane whose relays are other processes."""
-    if settings.relay_url is None:
-        raise ConfigError("a control plane on its own needs relay_url: where its relay is reached")
     secret = settings.internal_secret()
     plane = await _open_plane(stack, settings, endpoints)
     session = await stack.enter_async_context(aiohttp.ClientSession())
@@ -117,10 +115,7 @@ async def compose_relay(
     stack: AsyncExitStack, settings: ServerSettings, endpoints: Endpoints, tap: RelayTap | None
 ) -> Process:
     """Return a relay whose control plane is another process, known by its JWKS and the internal interface."""
-    del endpoints
-    if settings.issuer is None:
-        raise ConfigError("a relay on its own needs issuer: the control plane whose tokens it takes")
-    config = settings.relay_config(settings.issuer)
+    config = settings.relay_config(settings.issuer or endpoints.url)
     sids = await stack.enter_async_context(await SqliteSpentSids.open(private_folder(settings.data_dir) / SIDS_FILE))
     session = await stack.enter_async_context(aiohttp.ClientSession())
     keys = FetchedKeys(

@@ -184,6 +184,14 @@ class ServerSettings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _planes_know_each_other(self) -> ServerSettings:
+        if self.planes == "control" and self.relay_url is None:
+            raise ValueError("a control plane on its own needs relay_url: where its relay is reached")
+        if self.planes == "relay" and self.issuer is None:
+            raise ValueError("a relay on its own needs issuer: the control plane whose tokens it takes")
+        return self
+
+    @model_validator(mode="after")
     def _relay_limits_agree(self) -> ServerSettings:
         self.relay_config("https://settings.invalid")
         return self
