@@ -152,6 +152,7 @@ async def test_a_duplicated_frame_to_the_client_arrives_once(bench: Any, tampere
     client, _ = await bench.connect(tamperer)
     await client.send([b"one", b"two"])
     assert await received(client, 2) == [b"one", b"two"]
+    tamperer.down = lambda message: [message]
     await client.send([b"three"])
     assert await received(client, 1) == [b"three"]
     assert client.endpoint.dropped_frames == 2

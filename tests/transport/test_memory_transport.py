@@ -105,3 +105,22 @@ async def test_listen_connect_and_close() -> None:
     assert open_connection.close_code == 1001
     with pytest.raises(TransportError, match="connection_refused"):
         await transport.connect(listener.address)
+
+
+async def test_receive_many_takes_all_that_has_arrived_and_then_tells_the_end() -> None:
+    left, right = memory_pair(bound_bytes=4)
+    await left.send_many([b"one", b"2"])
+    blocked = asyncio.ensure_future(left.send(b"three"))
+    await asyncio.sleep(0)
+    assert not blocked.done()
+    assert await right.receive_many() == [b"one", b"2", b"three"]
+    await blocked
+    assert left.buffered_bytes == 0
+    waiting = asyncio.ensure_future(right.receive_many())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await left.send(b"last")
+    await left.close()
+    assert await waiting == [b"last"]
+    with pytest.raises(ConnectionClosed):
+        await right.receive_many()

@@ -59,6 +59,24 @@ async def test_binary_messages_both_ways(echo_listener: Listener) -> None:
         await connection.receive()
 
 
+async def test_receive_many_takes_what_has_arrived_in_order_and_then_tells_the_end() -> None:
+    expected = [b"%d" % number for number in range(1000)]
+
+    async def say(connection: Connection) -> None:
+        await connection.send_many(expected)
+        await connection.close(4001, "enough")
+
+    async with await WebSocketTransport().listen("ws://127.0.0.1:0/", say) as listener:
+        connection = await WebSocketTransport().connect(listener.address)
+        batches = [await connection.receive()], await connection.receive_many()
+        while len(batches[0]) + len(batches[1]) < len(expected):
+            batches[1].extend(await connection.receive_many())
+        assert batches[0] + batches[1] == expected
+        with pytest.raises(TransportError) as caught:
+            await connection.receive_many()
+        assert caught.value.close_code == 4001
+
+
 async def test_compression_is_neither_offered_nor_accepted(serve: Serve) -> None:
     seen: dict[str, str | None] = {}
 

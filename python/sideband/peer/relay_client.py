@@ -36,7 +36,7 @@ class RelayClient:
         self._connection = connection
         self._sending = asyncio.Lock()
         self._waiting: list[ClientEvent] = []
-        self._reading: asyncio.Task[bytes] | None = None
+        self._reading: asyncio.Task[list[bytes]] | None = None
 
     @classmethod
     async def negotiate(
@@ -85,7 +85,7 @@ class RelayClient:
         while not events:
             if self.endpoint.ended:
                 raise SbrpError(SbrpErrorCode.SESSION_CLEARED, "the session has ended")
-            events = self.endpoint.receive(await self._read())
+            events = self.endpoint.receive_many(await self._read())
             pongs = self.endpoint.take_frames()
             # Waiting for room would stop the reading, and with it perhaps both directions for good; a client lives by
             # WebSocket pings anyway, which the transport answers.
@@ -118,13 +118,13 @@ class RelayClient:
             await asyncio.wait({self._reading})
             self._reading = None
 
-    def _adopt(self, events: list[ClientEvent], reading: asyncio.Task[bytes]) -> None:
+    def _adopt(self, events: list[ClientEvent], reading: asyncio.Task[list[bytes]]) -> None:
         self._waiting = events
         self._reading = reading
 
-    async def _read(self) -> bytes:
+    async def _read(self) -> list[bytes]:
         if self._reading is None:
-            return await self._connection.receive()
+            return await self._connection.receive_many()
         reading, self._reading = self._reading, None
         return await reading
 
@@ -137,7 +137,7 @@ class _Negotiation:
         self._endpoint = endpoint
         self._trust = trust
         self._handshake_timeout = handshake_timeout
-        self._reading: asyncio.Task[bytes] | None = None
+        self._reading: asyncio.Task[list[bytes]] | None = None
         self._deciding: asyncio.Task[TrustOutcome] | None = None
         self._events: list[ClientEvent] = []
 
@@ -183,14 +183,14 @@ class _Negotiation:
             if deciding.done():
                 return deciding.result()
             self._reading = None
-            for event in self._endpoint.receive(reading.result()):
+            for event in self._endpoint.receive_many(reading.result()):
                 if isinstance(event, Ended | Failed):
                     raise _as_error(event)
                 self._events.append(event)
 
-    def _read_ahead(self) -> asyncio.Task[bytes]:
+    def _read_ahead(self) -> asyncio.Task[list[bytes]]:
         if self._reading is None:
-            self._reading = asyncio.create_task(self._connection.receive())
+            self._reading = asyncio.create_task(self._connection.receive_many())
         return self._reading
 
 

@@ -115,7 +115,7 @@ class RelayDaemon:
 
     async def _read(self, connection: Connection) -> None:
         while True:
-            self._tell(self.endpoint.receive(await connection.receive()))
+            self._tell(self.endpoint.receive_many(await connection.receive_many()))
 
     async def _keep(self) -> None:
         # Apart from the reader, so that waiting for room to send an accept or a pong never stops the reading.

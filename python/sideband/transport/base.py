@@ -78,6 +78,14 @@ class Connection(ABC):
             TransportError: it ended otherwise; `close_code` is set when the other side gave one.
         """
 
+    async def receive_many(self) -> list[bytes]:
+        """Return all whole messages that have already arrived, in order; wait for one when there are none.
+
+        What it returns is bounded by what the transport itself holds. An end of the connection that came after the
+        messages is told by the next call. Same errors as `receive`.
+        """
+        return [await self.receive()]
+
     @abstractmethod
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close in good order and release everything. A second call, or one after the end, does nothing.

@@ -75,15 +75,21 @@ class MemoryConnection(Connection):
 
     @override
     async def receive(self) -> bytes:
-        while not self._inbox:
-            self._raise_if_ended()
-            self._changed.clear()
-            await self._changed.wait()
+        await self._arrival()
         message = self._inbox.popleft()
         self._inbox_bytes -= len(message)
         if self._inbox_bytes <= self._bound_bytes:
             self._room.set()
         return message
+
+    @override
+    async def receive_many(self) -> list[bytes]:
+        await self._arrival()
+        messages = list(self._inbox)
+        self._inbox.clear()
+        self._inbox_bytes = 0
+        self._room.set()
+        return messages
 
     @override
     async def close(self, code: int = 1000, reason: str = "") -> None:
@@ -122,6 +128,12 @@ class MemoryConnection(Connection):
     @override
     def buffered_bytes(self) -> int:
         return self._peer._inbox_bytes
+
+    async def _arrival(self) -> None:
+        while not self._inbox:
+            self._raise_if_ended()
+            self._changed.clear()
+            await self._changed.wait()
 
     def _deliver(self, message: bytes, size: int) -> None:
         self._inbox.append(message)

@@ -191,6 +191,14 @@ class WebSocketConnection(Connection):
         raise self._ending()
 
     @override
+    async def receive_many(self) -> list[bytes]:
+        messages = [await self.receive()]
+        # Each of these is in the buffer, so nothing below waits, and a cancelled task loses no message.
+        while self._holds_message():
+            messages.append((await self._websocket.receive()).data)
+        return messages
+
+    @override
     async def close(self, code: int = 1000, reason: str = "") -> None:
         if self.closed:
             await self._ended.wait()
@@ -229,6 +237,13 @@ class WebSocketConnection(Connection):
     def buffered_bytes(self) -> int:
         transport = self._transport
         return 0 if transport is None or transport.is_closing() else transport.get_write_buffer_size()
+
+    def _holds_message(self) -> bool:
+        # aiohttp has no public way to ask whether `receive` would wait.
+        reader = self._websocket._reader
+        if reader is None or self.closed or not reader._buffer:
+            return False
+        return reader._buffer[0][0].type is aiohttp.WSMsgType.BINARY
 
     async def _end(self, message: aiohttp.WSMessage) -> None:
         if self._closed_here:
