@@ -10,6 +10,7 @@ from aiohttp import web
 
 from sideband.control.authenticate import OidcVerifier
 from sideband.control.connect_page import connect_page
+from sideband.control.openapi import describe_api
 from sideband.control.plane import ControlPlane
 from sideband.control.procedures import PROCEDURES, Call
 from sideband.control.wire import ProcedureError, answer, read_input, refuse
@@ -59,6 +60,9 @@ def control_routes(
     async def jwks(_request: web.Request) -> web.Response:
         return web.json_response(plane.keys.jwks(), headers={"Cache-Control": "public, max-age=300"})
 
+    async def openapi(_request: web.Request) -> web.Response:
+        return web.json_response(describe_api())
+
     async def describe(_request: web.Request) -> web.Response:
         return web.json_response(
             {"server": version("sideband"), "oldestClient": OLDEST_CLIENT, "capabilities": list(CAPABILITIES)}
@@ -68,6 +72,7 @@ def control_routes(
         web.post("/api/trpc/{procedure}", procedure),
         web.get("/.well-known/jwks.json", jwks),
         web.get("/v1/version", describe),
+        web.get("/v1/openapi.json", openapi),
         web.get("/connect", connect_page),
     ]
 

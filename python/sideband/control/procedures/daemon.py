@@ -22,26 +22,38 @@ from sideband.control.store.daemons import (
 from sideband.control.store.rows import DaemonRow
 from sideband.control.wire import ProcedureError
 
-__all__ = ["decode_identity_key", "fingerprint", "list_accessible", "register", "renew_token"]
+__all__ = [
+    "RegisterInput",
+    "RenewTokenInput",
+    "decode_identity_key",
+    "fingerprint",
+    "list_accessible",
+    "register",
+    "renew_token",
+]
 
 _KEY_BYTES = 32
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-class _Register(Input):
+class RegisterInput(Input):
+    """Of daemon.register."""
+
     identity_public_key: str
     name: Name | None = None
     rotate: str | None = None
 
 
-class _RenewToken(Input):
+class RenewTokenInput(Input):
+    """Of daemon.renewToken."""
+
     resume: bool = False
 
 
 async def register(call: Call, value: Any) -> dict[str, Any]:
     """Set or confirm the identity key of the API key's daemon."""
-    asked = parse(_Register, value)
+    asked = parse(RegisterInput, value)
     key = decode_identity_key(asked.identity_public_key)
     plane = call.plane
     caller = await call.daemon()
@@ -67,7 +79,7 @@ async def register(call: Call, value: Any) -> dict[str, Any]:
 
 async def renew_token(call: Call, value: Any) -> dict[str, Any]:
     """Issue a token for the daemon's next connection to the relay."""
-    asked = parse(_RenewToken, value)
+    asked = parse(RenewTokenInput, value)
     plane = call.plane
     caller = await call.daemon()
     async with plane.database.write() as connection:
@@ -118,7 +130,7 @@ def decode_identity_key(text: str) -> bytes:
         key = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         key = b""
-    if len(key) != _KEY_BYTES:
+    if len(key) != _KEY_BYTES or base64.b64encode(key).decode() != text:
         raise ProcedureError("BAD_REQUEST", "identityPublicKey is not the base64 of 32 bytes")
     return key
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from sideband.control.ids import code_digest, new_code, normalize_code
 from sideband.control.procedures.call import Call, Input, parse
@@ -14,7 +14,7 @@ from sideband.control.store.credentials import add_code, consume_code, count_liv
 from sideband.control.tokens import new_sid
 from sideband.control.wire import ProcedureError
 
-__all__ = ["QUICK_CONNECT_SUBJECT", "create_code", "redeem_code"]
+__all__ = ["QUICK_CONNECT_SUBJECT", "CreateCodeInput", "RedeemInput", "create_code", "redeem_code"]
 
 QUICK_CONNECT_SUBJECT = "quick-connect"
 """The claim sub of one who came by a code."""
@@ -23,17 +23,26 @@ QUICK_CONNECT_SUBJECT = "quick-connect"
 _NO_SUCH_CODE = "the code is unknown, used or expired; ask for a new one"
 
 
-class _Create(Input):
-    ttl_seconds: Annotated[int, Field(ge=60, le=3600)] = 300
+def _whole(value: Any) -> Any:
+    # JSON has one kind of number: 60.0 is 60.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-class _Redeem(Input):
+class CreateCodeInput(Input):
+    """Of quickConnect.create."""
+
+    ttl_seconds: Annotated[int, Field(ge=60, le=3600), BeforeValidator(_whole)] = 300
+
+
+class RedeemInput(Input):
+    """Of quickConnect.redeem."""
+
     code: str
 
 
 async def create_code(call: Call, value: Any) -> dict[str, Any]:
     """Make a code that opens one session with the API key's daemon."""
-    asked = parse(_Create, value)
+    asked = parse(CreateCodeInput, value)
     plane = call.plane
     code = new_code()
     now = plane.now()
@@ -71,7 +80,7 @@ async def redeem_code(call: Call, value: Any) -> dict[str, Any]:
         raise ProcedureError(
             "TOO_MANY_REQUESTS", "too many attempts from this address; wait and try again", retry_after=wait
         )
-    letters = normalize_code(parse(_Redeem, {"code": value} if isinstance(value, str) else value).code)
+    letters = normalize_code(parse(RedeemInput, {"code": value} if isinstance(value, str) else value).code)
     if letters is None:
         raise ProcedureError("BAD_REQUEST", "a Quick Connect code is 12 letters, such as abcd-efgh-jkmn")
     now = plane.now()

@@ -10,16 +10,18 @@ from sideband.control.store.daemons import daemon_by_id, is_member
 from sideband.control.tokens import new_sid
 from sideband.control.wire import ProcedureError
 
-__all__ = ["create_session"]
+__all__ = ["CreateSessionInput", "create_session"]
 
 
-class _CreateSession(Input):
+class CreateSessionInput(Input):
+    """Of relay.createSession."""
+
     daemon_id: str
 
 
 async def create_session(call: Call, value: Any) -> dict[str, Any]:
     """Issue a token for one session with a daemon; whether the daemon is online is the relay's to say."""
-    asked = parse(_CreateSession, value)
+    asked = parse(CreateSessionInput, value)
     user = await call.user()
     plane = call.plane
     async with plane.database.read() as connection:
