@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from sideband.errors import PeerError, SbrpError, SbrpErrorCode, SidebandError
 from sideband.peer.identity_token import IDENTITY_METADATA_KEY, IdentityVerifier, PeerIdentity
-from sideband.peer.lifecycle import DisconnectRequested, Failed
+from sideband.peer.lifecycle import Failed
 from sideband.peer.link import LinkInfo
 from sideband.peer.options import PeerOptions
 from sideband.peer.peer import Peer
@@ -98,7 +98,7 @@ class Acceptor:
             resumable=link.resumable,
             limits=options.limits,
         )
-        session = Session(connection, options.clock, wake, on_handshake)
+        session = Session(connection, options.clock, wake, on_handshake, lambda error: self._over(session, error))
         seconds = self._acceptance.handshake_seconds
         late = SbrpError(SbrpErrorCode.HANDSHAKE_TIMEOUT, f"no SBP handshake came within {seconds:g} s")
         timer = options.clock.call_later(seconds, lambda: session.fail(late))
@@ -106,27 +106,24 @@ class Acceptor:
         self._sessions[session] = None
         return session
 
-    async def ended(self, session: Session, error: BaseException) -> None:
+    async def ended(self, session: Session, error: Exception) -> None:
         """Tell that a session is over, and wait for what its handlers still do."""
-        session.fail(error if isinstance(error, SidebandError) else PeerError("not_connected", str(error)))
+        session.fail(error)
         peer = self._sessions.pop(session, None)
         if peer is not None:
-            if not peer.closed:
-                goodbye = isinstance(error, PeerError) and error.code == "peer_closed"
-                peer.apply(Failed(error, fatal=True, orderly=goodbye))
             await peer.finish_work()
 
     def close(self, reason: str = SHUTDOWN) -> None:
         """Tell every client that the server ends; their farewells still have to be sent."""
         for session, peer in tuple(self._sessions.items()):
-            session.close(reason)
             if peer is not None:
-                peer.apply(DisconnectRequested())
+                peer.leave(reason)
+            session.close(reason)
 
     def fail_all(self, error: Exception) -> None:
         """End every session without a farewell: nothing leads to their clients any more."""
         for session in tuple(self._sessions):
-            session.fail(error if isinstance(error, SidebandError) else PeerError("not_connected", str(error)))
+            session.fail(error)
 
     async def finish(self) -> None:
         """Wait for admissions and `on_connection` tasks, cancelled."""
@@ -135,6 +132,12 @@ class Acceptor:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    def _over(self, session: Session, error: Exception) -> None:
+        peer = self._sessions.get(session)
+        if peer is not None and not peer.closed:
+            goodbye = isinstance(error, PeerError) and error.code == "peer_closed"
+            peer.apply(Failed(error, fatal=True, orderly=goodbye))
 
     async def _admit(self, session: Session, link: LinkInfo, remote: HandshakePayload) -> None:
         try:

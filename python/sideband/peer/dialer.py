@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sideband.errors import PeerError, TransportError
-from sideband.peer.lifecycle import Failed, RetryDue, TransportOpened
+from sideband.peer.lifecycle import Failed, PeerState, RetryDue, TransportOpened
 from sideband.peer.link import Link
 from sideband.peer.negotiator import ConnectionParams, Negotiator
 from sideband.peer.options import PeerOptions
@@ -36,20 +36,23 @@ class Dialer:
         self._transport = transport
         self._negotiator = negotiator
         self._options = options
+        self._delay = 0.0
 
     async def run(self, peer: Peer) -> None:
         """Make attempts until the peer is closed."""
         while True:
-            error = await self._failure_of_attempt(peer)
+            self._judge(peer, await self._failure_of_attempt(peer))
             if peer.closed:
                 break
-            fatal = self._negotiator.classify_error(error) == "fatal"
-            delay = peer.apply(Failed(error, fatal, getattr(error, "retry_after", None)))
-            if peer.closed:
-                break
-            await self._options.clock.sleep(delay)
+            await self._options.clock.sleep(self._delay)
             peer.apply(RetryDue())
         await peer.finish_work()
+
+    def _judge(self, peer: Peer, error: Exception) -> None:
+        # A session's end is told when it happens, long before its connection is closed; the other failures only here.
+        if peer.state not in (PeerState.CLOSED, PeerState.RECONNECTING):
+            fatal = self._negotiator.classify_error(error) == "fatal"
+            self._delay = peer.apply(Failed(error, fatal, getattr(error, "retry_after", None)))
 
     async def _failure_of_attempt(self, peer: Peer) -> Exception:
         try:
@@ -91,7 +94,7 @@ class Dialer:
             resumable=link.info.resumable,
             limits=options.limits,
         )
-        session = Session(connection, options.clock, wake.set, on_handshake)
+        session = Session(connection, options.clock, wake.set, on_handshake, lambda error: self._judge(peer, error))
         late = TransportError("timeout", f"no SBP handshake came within {options.handshake_timeout:g} s")
         timer = options.clock.call_later(options.handshake_timeout, lambda: session.fail(late))
         connection.start()

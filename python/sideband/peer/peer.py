@@ -76,6 +76,7 @@ class Peer:
         self._attempt = Outcome()
         self._cycle: ReconnectCycle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._farewell = ""
         self._cancelled_work: set[asyncio.Task[None]] = set()
         self._vendor: dict[str, list[Callable[[bytes], Any]]] = {}
 
@@ -178,7 +179,7 @@ class Peer:
     async def disconnect(self) -> None:
         """Close the peer for good: calls fail with `peer_closed`, the other side is told. Idempotent."""
         if not self.closed:
-            self.apply(DisconnectRequested())
+            self.leave("")
             if self._task is not None and self._task is not asyncio.current_task():
                 self._task.cancel()
         if self._task is not None and self._task is not asyncio.current_task():
@@ -288,6 +289,12 @@ class Peer:
                 self._ready.fail(event.error if event.fatal else _closed_by(event.error))
         return self._perform(actions)
 
+    def leave(self, reason: str) -> None:
+        """Close the peer for good, and queue the farewell that tells the other side why."""
+        if not self.closed:
+            self._farewell = reason
+            self.apply(DisconnectRequested())
+
     def session_opened(
         self, session: Session, link: LinkInfo, remote: HandshakePayload, identity: PeerIdentity | None = None
     ) -> None:
@@ -394,7 +401,7 @@ class Peer:
     def _drop_session(self) -> None:
         session, self._session = self._session, None
         if session is not None and session.error is None:
-            session.close("")
+            session.close(self._farewell)
         self._keep(self.rpc.detach())
         self.events.detach()
 

@@ -37,12 +37,13 @@ async def run_session(link: Link, session: Session, wake: asyncio.Event) -> None
         writer.cancel()
         results = await asyncio.gather(reader, writer, return_exceptions=True)
         failures = [result for result in results if isinstance(result, Exception)]
-        cause = session.error or next(iter(failures), None)
+        for failure in failures:
+            session.fail(failure)
         # Also where nobody hears it any more: what the session held of unfinished frames is given back by this.
         session.close("")
         if not any(isinstance(failure, SidebandError) for failure in failures):
             await _say_farewell(link, session)
-    raise cause or PeerError("not_connected", "the session ended")
+    raise session.error or PeerError("not_connected", "the session ended")
 
 
 async def _read(link: Link, session: Session) -> None:

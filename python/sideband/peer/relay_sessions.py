@@ -51,6 +51,7 @@ class RelaySessions:
         self._turns: dict[int, None] = {}
         self._wake = asyncio.Event()
         self._endings: set[asyncio.Task[None]] = set()
+        self._refusing = False
 
     @property
     def open(self) -> int:
@@ -70,7 +71,8 @@ class RelaySessions:
                     await self._take_turn(sid, session)
 
     async def finish(self) -> None:
-        """Wait until the sessions that are over have said farewell."""
+        """Take no more sessions, and wait until those that are over have said farewell."""
+        self._refusing = True
         while self._endings:
             await asyncio.wait(set(self._endings))
 
@@ -113,6 +115,10 @@ class RelaySessions:
             session.fail(PeerError("cancelled", f"a session failed: {type(error).__name__}"))
 
     def _opened(self, sid: int) -> None:
+        if self._refusing:
+            self.daemon.end(sid, shutdown=True)
+            return
+
         def wake() -> None:
             self._turns[sid] = None
             self._wake.set()

@@ -85,7 +85,7 @@ class Rpc:
             asyncio.CancelledError: the task was cancelled; the other side is told, and its handler is cancelled. The
                 cause is a `PeerError` with `rpc_cancelled`.
         """
-        return await self._finish(self._begin(method, MISSING if params is None else params, timeout))
+        return await self._call(method, MISSING if params is None else params, timeout)
 
     async def try_call(self, method: str, params: Any = None, timeout: float | None = None) -> CallResult[Any]:
         """Like `call`, but return what became of it. Raises nothing but `asyncio.CancelledError`."""
@@ -148,7 +148,7 @@ class Rpc:
         """
 
         async def call(method: str, params: Any) -> Any:
-            return await self._finish(self._begin(method, params, timeout))
+            return await self._call(method, params, timeout)
 
         return make_proxy(protocol, prefix, call)
 
@@ -264,6 +264,15 @@ class Rpc:
             return function
 
         return register
+
+    async def _call(self, method: str, params: Any, timeout: float | None) -> Any:
+        try:
+            call = self._begin(method, params, timeout)
+        except SidebandError:
+            # A loop that calls again and again without a session must not keep the one from coming about.
+            await asyncio.sleep(0)
+            raise
+        return await self._finish(call)
 
     def _begin(self, method: str, params: Any, timeout: float | None) -> _Call:
         if timeout is None:

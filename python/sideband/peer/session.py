@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from sideband.errors import PeerError, SbpError, SidebandError
+from sideband.errors import PeerError, SbpError
 from sideband.peer.clock import Clock, Timer
 from sideband.peer.lifecycle import SessionPaused, SessionPending, SessionResumed
 from sideband.peer.link import LinkSignal
@@ -32,6 +32,7 @@ class Session:
         clock: the same time that the connection was given.
         wake: called when there may be something to send.
         on_handshake: called once with the other side's handshake. Frames after it are held until `bind`.
+        on_end: called once, at the moment the session ends, so that nobody takes it for active any more.
     """
 
     def __init__(
@@ -40,13 +41,15 @@ class Session:
         clock: Clock,
         wake: Callable[[], None],
         on_handshake: Callable[[HandshakePayload], None],
+        on_end: Callable[[Exception], None],
     ) -> None:
         self.connection = connection
         self.wake = wake
-        self.error: SidebandError | None = None
+        self.error: Exception | None = None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._clock = clock
         self._on_handshake = on_handshake
+        self._on_end = on_end
         self._peer: Peer | None = None
         self._held: list[bytes] | None = None
         self._held_bytes = 0
@@ -119,12 +122,13 @@ class Session:
         self._arm()
         return frames
 
-    def fail(self, error: SidebandError) -> None:
+    def fail(self, error: Exception) -> None:
         """End the session; the first error counts. The connection's last frames can still be taken."""
         if self.error is None:
             self.error = error
             self._disarm()
             self.ended.set_result(None)
+            self._on_end(error)
 
     def close(self, reason: str) -> None:
         """End the session from this side: the other one is told the reason."""
