@@ -1,0 +1,93 @@
+"""What every process of a fault test has: orders on its standard input, news on its standard output, a log of numbers.
+
+The end of standard input means stop, so no process outlives the test that started it, whatever became of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+LARGE_EVERY = 17
+LARGE_BYTES = 150_000
+
+
+def padding(number: int) -> bytes:
+    """What a call or an event of this number carries besides: now and then more than one frame takes."""
+    return number.to_bytes(4, "big") * (LARGE_BYTES // 4 if number % LARGE_EVERY == LARGE_EVERY - 1 else 4)
+
+
+class Role:
+    """This process, as its work sees it.
+
+    Attributes:
+        config: the first line of standard input.
+        orders: the lines after it.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.orders: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._log = os.open(config["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def tell(self, news: str, **fields: Any) -> None:
+        """Tell the test."""
+        sys.stdout.write(json.dumps({"event": news, **fields}) + "\n")
+        sys.stdout.flush()
+
+    def log(self, what: str, **fields: Any) -> None:
+        """Write one line that is still there when this process is killed right after."""
+        os.write(self._log, json.dumps({"what": what, **fields}).encode() + b"\n")
+
+
+def run_role(main: Callable[[Role], Awaitable[None]]) -> None:
+    """Run `main` until standard input ends."""
+    asyncio.run(_run(main, Role(json.loads(_read_line()))))
+
+
+def end_with_parent() -> None:
+    """End this process at once when standard input ends; for work that knows nothing of roles."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+async def _run(main: Callable[[Role], Awaitable[None]], role: Role) -> None:
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+
+    def listen() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: this process has ended by itself
+            while line := _read_line():
+                loop.call_soon_threadsafe(role.orders.put_nowait, json.loads(line))
+            loop.call_soon_threadsafe(over.set)
+
+    threading.Thread(target=listen, daemon=True).start()
+    working = asyncio.ensure_future(main(role))
+    waiting = asyncio.create_task(over.wait())
+    await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    working.cancel()
+    waiting.cancel()
+    await asyncio.wait({working, waiting})
+    if not working.cancelled():
+        working.result()
+
+
+def _read_line() -> str:
+    # Unbuffered: the lock of a buffered reader, held by a blocked thread, would stop the interpreter from ending.
+    line = bytearray()
+    while byte := os.read(0, 1):
+        line += byte
+        if byte == b"\n":
+            break
+    return line.decode()
