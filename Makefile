@@ -116,7 +116,7 @@ help: ## This list
 
 .make/native: .make/venv $(RUST_SOURCES)
 	@sh scripts/require.sh rust
-	$(BIN)/maturin develop --release --locked --quiet
+	@PIP_QUIET=1 $(BIN)/maturin develop --release --locked --quiet
 	@touch $@
 
 .make/wheel: .make/venv $(RUST_SOURCES) $(PYTHON_SOURCES) README.md LICENSE scripts/wheel.sh
