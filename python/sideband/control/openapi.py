@@ -96,7 +96,7 @@ def _procedure(
     }
 
 
-_SHARPER = {
+_SHARPER: dict[str, dict[str, Any]] = {
     "daemon.register": {
         "properties": {
             "identityPublicKey": _KEY,
