@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import account
 
-from sideband import PeerError, SidebandError
+from sideband import RpcPeerError, SidebandError
 
 
 def show(line: dict[str, str]) -> None:
@@ -59,7 +59,7 @@ if __name__ == "__main__":
     try:
         with suppress(KeyboardInterrupt):
             asyncio.run(main(sys.argv[1]))
-    except PeerError as error:
-        raise SystemExit(f"the room says: {error}") from None
+    except RpcPeerError as error:
+        raise SystemExit(f"the room says: {error.rpc_message}") from None
     except SidebandError as error:
-        raise SystemExit(f"cannot reach the room: {error}") from None
+        raise SystemExit(f"no connection to the room: {error}") from None

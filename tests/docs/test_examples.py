@@ -1,8 +1,12 @@
-"""Every Python block of the documentation runs. Those of one page share their names, as a reader would type them."""
+"""Every Python block of the documentation runs. Those of one page share their names, as a reader would type them.
+
+What a page says is printed, by comments such as `# -> Hello Ada`, is what is printed.
+"""
 
 import ast
 import asyncio
 import inspect
+import re
 import sys
 from pathlib import Path
 
@@ -17,9 +21,13 @@ SNIPPETS = {
 
 
 @pytest.mark.parametrize("page", [name for name, found in SNIPPETS.items() if found])
-def test_the_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_runs(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     asyncio.run(_run(SNIPPETS[page]))
+    told = [line for snippet in SNIPPETS[page] for line in re.findall(r"# -> (.*)", snippet.text)]
+    assert capsys.readouterr().out.splitlines() == told or (not told and not page.startswith("docs/guide"))
 
 
 async def _run(snippets: list[Block]) -> None:
