@@ -20,6 +20,7 @@ need() { # need <command or file> <package>
 need runuser util-linux
 need ip iproute2
 need nft nftables
+need node nodejs
 if [ -z "$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ]; then
   packages="$packages postgresql"
 fi
