@@ -36,6 +36,7 @@ class LinkInfo:
         path: how it runs: "direct" or "relay".
         identity_key: the daemon's key that the session was made under, 32 bytes; None without one.
         session_id: the session's id at the relay, None without one.
+        replaced_key: the key that was pinned before `identity_key`, when that took its place just now.
     """
 
     max_frame_payload: int = MAX_PLAIN_FRAME_BYTES
@@ -43,6 +44,7 @@ class LinkInfo:
     path: str = "direct"
     identity_key: bytes | None = None
     session_id: int | None = None
+    replaced_key: bytes | None = None
 
 
 class Link(ABC):
@@ -94,7 +96,7 @@ class PlainLink(Link):
 
     @override
     async def receive(self) -> Sequence[bytes]:
-        return (await self._connection.receive(),)
+        return await self._connection.receive_many()
 
     @override
     async def send(self, frames: Sequence[bytes]) -> None:

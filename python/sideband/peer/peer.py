@@ -301,6 +301,9 @@ class Peer:
         """Take over a session whose handshake is done."""
         previous, changed = self._link, self._link is not None and self._link.path != link.path
         self._session, self._link, self._remote, self._identity = session, link, remote, identity
+        if link.replaced_key is not None and link.identity_key is not None:
+            expected, received = compute_fingerprint(link.replaced_key), compute_fingerprint(link.identity_key)
+            self._listeners.tell("identity_changed", expected, received)
         self.rpc.attach(session.connection)
         self.events.attach(session.connection)
         if self.state is PeerState.NEGOTIATING:

@@ -16,7 +16,7 @@ from sideband.secure_relay.client_events import DataReceived, Paused, Pending, R
 __all__ = ["RelayLink", "relay_link_info"]
 
 
-def relay_link_info(session_id: int, identity_key: bytes | None = None) -> LinkInfo:
+def relay_link_info(session_id: int, identity_key: bytes | None = None, replaced_key: bytes | None = None) -> LinkInfo:
     """Return what a session over a relay needs to know."""
     return LinkInfo(
         max_frame_payload=MAX_PLAINTEXT_SIZE,
@@ -24,6 +24,7 @@ def relay_link_info(session_id: int, identity_key: bytes | None = None) -> LinkI
         path="relay",
         identity_key=identity_key,
         session_id=session_id,
+        replaced_key=replaced_key,
     )
 
 
@@ -36,7 +37,7 @@ class RelayLink(Link):
 
     def __init__(self, client: RelayClient) -> None:
         self._client = client
-        self._info = relay_link_info(client.endpoint.session_id, client.established.identity_key)
+        self._info = relay_link_info(client.endpoint.session_id, client.established.identity_key, client.trust.replaced)
         self._news: deque[Sequence[bytes] | LinkSignal] = deque()
 
     @property
