@@ -85,6 +85,10 @@ test-python: .make/native
 
 ##@ Build
 
+.PHONY: docs
+docs: .make/native ## The API reference, made from the docstrings, in docs/_build/api
+	$(PY) -W error scripts/reference.py docs/_build/api
+
 .PHONY: wheel
 wheel: .make/wheel ## A wheel for old glibc (manylinux2014) in dist/, built with zig
 	@ls dist/*.whl
@@ -96,7 +100,7 @@ lock: .make/native ## Write the versions installed in .venv to constraints.txt
 
 .PHONY: clean
 clean: ## Remove everything that make has built, .venv included
-	rm -rf .make $(VENV) dist target rust/fuzz/target rust/fuzz/artifacts
+	rm -rf .make $(VENV) dist docs/_build target rust/fuzz/target rust/fuzz/artifacts
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	rm -f python/sideband/_native*.so python/sideband/_native*.pyd
 	find python tests benches -name __pycache__ -prune -exec rm -rf {} +

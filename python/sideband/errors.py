@@ -166,6 +166,7 @@ TransportErrorKind = Literal[
     "aborted",
     "transport_failure",
 ]
+"""What failed below the protocol (docs/protocol/peer.md, "Transport interface")."""
 
 
 class TransportError(SidebandError):
@@ -280,6 +281,7 @@ PeerErrorCode = Literal[
     "stream_reset",
     "integrity_error",
 ]
+"""What failed in the peer layer (docs/protocol/peer.md, "Errors")."""
 
 
 class PeerError(SidebandError):
@@ -301,6 +303,7 @@ class RpcPeerError(PeerError):
 
     Attributes:
         rpc_code: the number in the E envelope.
+        rpc_message: the other side's own words.
         data: what the other side attached, or None.
     """
 

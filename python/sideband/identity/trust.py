@@ -34,6 +34,7 @@ __all__ = [
 logger = logging.getLogger("sideband.identity")
 
 TrustPolicy = Literal["prompt", "accept-new", "auto", "pinned-only"]
+"""What to do with a key seen for the first time, or in place of another (docs/protocol/trust.md, "Policies")."""
 
 DEFAULT_STORE_TIMEOUT = 10.0
 """Seconds one call of a pin store may take."""

@@ -23,6 +23,9 @@ class ConnectionPolicy:
         on_disconnect: "fail" (default): calls fail with `not_connected`, those already sent at once, also on a pause;
             new ones fail as long as the peer is not active. "pause": calls not yet sent wait for the next active
             session; those already sent survive a pause and fail with `not_connected` when the connection is lost.
+
+    Raises:
+        ConfigError: `on_disconnect` is none of the two.
     """
 
     on_disconnect: Literal["fail", "pause"] = "fail"
@@ -42,6 +45,9 @@ class RpcPolicy:
         max_running_handlers: handlers of this peer that run at once; 1,024.
         max_waiting_requests: requests that wait for a free handler; 16,384. The next is answered E 2001.
         max_waiting_bytes: bytes those requests may hold together; 16 MiB.
+
+    Raises:
+        ConfigError: a limit is negative, no handler may run, or the timeout is not more than 0.
     """
 
     default_timeout: float | None = 10.0
@@ -68,6 +74,9 @@ class EventPolicy:
         max_outgoing_bytes: bytes of the session's unsent frames above which new events go to that same buffer; 4 MiB.
             So an application that emits faster than the network carries loses its oldest events, never its memory.
         subscriber_queue: events that wait for one subscriber; 1,024. The oldest is dropped first.
+
+    Raises:
+        ConfigError: a limit is negative, or leaves no room at all.
     """
 
     max_buffered_events: int = 128
@@ -90,6 +99,9 @@ class RetryPolicy:
         max: the longest delay in seconds, before jitter; 30 s.
         max_attempts: retries in a row, the first try not counted; 0 (default) sets no limit.
         jitter: share of the delay by which it varies at random, both ways; 0.2.
+
+    Raises:
+        ConfigError: `mode` is unknown, a number is negative, `max` is less than `initial`, or `jitter` more than 1.
     """
 
     mode: Literal["never", "on-error"] = "never"

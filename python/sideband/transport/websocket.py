@@ -18,7 +18,7 @@ from aiohttp.http import WebSocketError
 from typing_extensions import override
 from yarl import URL
 
-from sideband.errors import ConnectionClosed, TransportError
+from sideband.errors import ConfigError, ConnectionClosed, TransportError
 from sideband.transport.base import (
     CLEAN_CLOSE_CODES,
     DEFAULT_MAX_MESSAGE_BYTES,
@@ -50,6 +50,9 @@ class WebSocketTransport(Transport):
         heartbeat_seconds: WebSocket pings are sent at this interval and must be answered within half of it; None, the
             default, sends none.
         close_timeout_seconds: how long `close` waits for the other side before it cuts the connection; default 5.
+
+    Raises:
+        ConfigError: `max_message_bytes` is less than 1.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class WebSocketTransport(Transport):
     ) -> None:
         if max_message_bytes < 1:
             msg = f"max_message_bytes is at least 1, not {max_message_bytes}"
-            raise ValueError(msg)
+            raise ConfigError(msg)
         self._ssl_context = ssl_context
         self._server_ssl_context = server_ssl_context
         self._proxy = proxy
