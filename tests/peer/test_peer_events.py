@@ -176,10 +176,9 @@ async def test_a_flood_reaches_a_quick_subscriber_whole_and_a_slow_one_in_part(m
         await settle()
         # One was in work, or none yet, when the flood came; of the rest the newest hundred are left.
         assert seen[-100:] == list(range(19_900, 20_000))
-        (lost,) = memory.unhandled
-        assert isinstance(lost, PeerError)
-        assert lost.code == "buffer_overflow"
-        assert lost.details["dropped"] + len(seen) == 20_000
+        assert {getattr(error, "code", None) for error in memory.unhandled} == {"buffer_overflow"}
+        told = sum(error.details["dropped"] for error in memory.unhandled if isinstance(error, PeerError))
+        assert told + len(seen) == 20_000
 
 
 async def test_a_handler_that_raises_stops_neither_the_others_nor_itself(

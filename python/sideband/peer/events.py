@@ -39,7 +39,8 @@ class Events:
         self._connection: SbpConnection | None = None
         self._active = False
         self._closed = False
-        self._buffer: deque[tuple[str, Any]] = deque()
+        # Made when it is needed: most peers are never paused, and an empty deque takes 600 bytes of each.
+        self._buffer: deque[tuple[str, Any]] | None = None
         self._dropped = 0
         self._listeners: dict[int, Listener] = {}
         self._table: SubscriptionTable[Listener] = SubscriptionTable()
@@ -81,7 +82,7 @@ class Events:
     @property
     def buffered(self) -> int:
         """Own events that wait to be sent."""
-        return len(self._buffer)
+        return len(self._buffer or ())
 
     @property
     def dropped(self) -> int:
@@ -201,7 +202,7 @@ class Events:
         """End all subscriptions; return the handlers' tasks that were cancelled."""
         self._closed = True
         self._active = False
-        self._buffer.clear()
+        self._buffer = None
         tasks = [task for listener in list(self._listeners.values()) if (task := listener.close()) is not None]
         self._listeners.clear()
         self._table = SubscriptionTable()
@@ -213,6 +214,8 @@ class Events:
         if self._policy.max_buffered_events == 0:
             self._dropped += 1
             return
+        if self._buffer is None:
+            self._buffer = deque()
         if len(self._buffer) >= self._policy.max_buffered_events:
             self._buffer.popleft()
             if self._dropped == 0:

@@ -25,23 +25,28 @@ class Invocation:
         skip_self: True for the latter, whose first parameter does not travel.
     """
 
-    __slots__ = ("_function", "_required", "_signature", "takes")
+    __slots__ = ("_function", "_has_default", "_required", "_signature", "takes")
 
     def __init__(self, function: Callable[..., Any], *, skip_self: bool = False) -> None:
         self._function = function
-        self._signature = _signature(function, skip_self=skip_self)
-        parameters = [] if self._signature is None else list(self._signature.parameters.values())
+        signature = _signature(function, skip_self=skip_self)
+        parameters = [] if signature is None else list(signature.parameters.values())
         self._required = sum(_is_required(parameter) for parameter in parameters)
         self.takes: Literal["nothing", "params", "named"] = "named"
-        if self._signature is not None and not parameters:
+        if signature is not None and not parameters:
             self.takes = "nothing"
         elif (
             # Some built-in callables have no readable signature; they get `params` as it came.
-            self._signature is None
+            signature is None
             or any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
             or (len(parameters) == 1 and parameters[0].kind in _POSITIONAL)
         ):
             self.takes = "params"
+        self._has_default = (
+            self.takes == "params" and signature is not None and parameters[0].default is not inspect.Parameter.empty
+        )
+        # A handler has one in each of its sessions, where it weighs a kilobyte; only named parameters are bound by it.
+        self._signature = signature if skip_self or self.takes == "named" else None
 
     def __call__(self, params: Any) -> Any:
         """Call the function with what came.
@@ -49,10 +54,10 @@ class Invocation:
         Raises:
             RpcPeerError: 2000 when the params do not fit the signature.
         """
+        if self.takes == "nothing" or (params is None and self._has_default):
+            return self._function()
         if self.takes == "params":
             return self._function(params)
-        if self.takes == "nothing":
-            return self._function()
         if params is not None and not isinstance(params, dict):
             if self._required == 1:
                 return self._function(params)
