@@ -32,13 +32,12 @@ async def test_resets_that_hit_the_resume_of_the_one_before_lose_nothing(tmp_pat
         await world.load()
         for cut in range(1, CUTS + 1):
             world.proxy.cut()
-            # As soon as one of them is back, and the others on their way.
-            await world.crowd.until(
-                lambda news, cut=cut: sum(one.get("state") == "active" for one in news) > CLIENTS + cut
-            )
+            # As soon as one of them is back; the others are on their way.
+            await world.one_reaches("paused", times=cut)
+            await world.one_reaches("active", times=cut + 1)
         await world.flow_from(world.answered())
         await world.finish()
-        assert {one["session"] for one in world.crowd.news if one["event"] == "state"} == {1}
+        assert all(states.count("connecting") == 1 for states in world.states().values())
         world.ledger().check_lossless(sessions=CLIENTS)
 
 

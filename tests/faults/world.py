@@ -175,6 +175,10 @@ class FaultWorld:
         found: dict[int, dict[str, Any]] = await self.crowd.until(reached, seconds)
         return found
 
+    async def one_reaches(self, state: str, *, times: int) -> None:
+        """Wait until some client has entered `state` so many times."""
+        await self.crowd.until(lambda _: max(states.count(state) for states in self.states().values()) >= times)
+
     async def stalled(self) -> None:
         """Wait until no call is answered any more: all that can be sent is sent, and waits on its way."""
         totals: list[int] = [-2, -1]
