@@ -20,6 +20,11 @@ need() { # need <command or file> <package>
 need runuser util-linux
 need ip iproute2
 need nft nftables
+# The page about installing a server begins on a machine that has these.
+for package in adduser curl openssl python3 python3-venv systemd; do
+  [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+    packages="$packages $package"
+done
 need node nodejs
 if [ -z "$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ]; then
   packages="$packages postgresql"

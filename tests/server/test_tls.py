@@ -1,42 +1,16 @@
 """TLS from files, read again when they change."""
 
 import ssl
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from sideband.errors import ConfigError
 from sideband.server.tls import CertificateFiles
-
-
-def write(folder: Path, name: str, *, passphrase: bytes | None = None) -> tuple[Path, Path]:
-    """Write a self-signed certificate for loopback whose common name is `name`."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    encryption = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
-    certificate_file, key_file = folder / "cert.pem", folder / "key.pem"
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
-    return certificate_file, key_file
+from tests.support.certificate import write_certificate
 
 
 def served_name(context: ssl.SSLContext) -> str:
@@ -60,20 +34,20 @@ def served_name(context: ssl.SSLContext) -> str:
 
 
 def test_new_files_are_served_after_a_change(tmp_path: Path) -> None:
-    files = CertificateFiles(*write(tmp_path, "one"))
+    files = CertificateFiles(*write_certificate(tmp_path, "one"))
     assert served_name(files.context) == "one"
     assert not files.reload_if_changed()
-    write(tmp_path, "two")
+    write_certificate(tmp_path, "two")
     assert files.reload_if_changed()
     assert served_name(files.context) == "two"
     assert not files.reload_if_changed()
 
 
 def test_files_that_do_not_belong_together_leave_the_old_ones_in_use(tmp_path: Path) -> None:
-    certificate, key = write(tmp_path, "one")
+    certificate, key = write_certificate(tmp_path, "one")
     files = CertificateFiles(certificate, key)
     old_key = key.read_bytes()
-    write(tmp_path, "two")
+    write_certificate(tmp_path, "two")
     new_key = key.read_bytes()
     key.write_bytes(old_key)
     assert not files.reload_if_changed()
@@ -85,7 +59,7 @@ def test_files_that_do_not_belong_together_leave_the_old_ones_in_use(tmp_path: P
 
 @pytest.mark.parametrize("content", [None, b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
 def test_a_broken_or_missing_file_leaves_the_old_ones_in_use(tmp_path: Path, content: bytes | None) -> None:
-    certificate, key = write(tmp_path, "one")
+    certificate, key = write_certificate(tmp_path, "one")
     files = CertificateFiles(certificate, key)
     certificate.unlink()
     if content is not None:
@@ -98,16 +72,16 @@ def test_files_that_cannot_be_used_at_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be used"):
         CertificateFiles(tmp_path / "cert.pem", tmp_path / "key.pem")
     with pytest.raises(ConfigError, match="cannot be used"):
-        CertificateFiles(*write(tmp_path, "locked", passphrase=b"secret"))
+        CertificateFiles(*write_certificate(tmp_path, "locked", passphrase=b"secret"))
 
 
 def test_old_versions_of_tls_are_not_spoken(tmp_path: Path) -> None:
-    context = CertificateFiles(*write(tmp_path, "one")).context
+    context = CertificateFiles(*write_certificate(tmp_path, "one")).context
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
 async def test_a_server_with_tls(serve: Any, http: Any, tmp_path: Path) -> None:
-    certificate, key = write(tmp_path, "one")
+    certificate, key = write_certificate(tmp_path, "one")
     server = await serve(listen={"tls_certificate": certificate, "tls_key": key})
     assert server.url.startswith("https://127.0.0.1:")
     assert server.endpoints.relay_url == "wss" + server.url.removeprefix("https") + "/relay"
