@@ -1,0 +1,475 @@
+"""The byte streams of one session, without I/O (docs/protocol/streams.md).
+
+Stands beside an `SbpConnection` and leaves the order of things to it:
+
+    for event in connection.receive(frame): ...         # unless streams.receive_frame(frame) took it
+        streams.receive(event.data)                     # of StreamReceived
+    for message in streams.take_control(): connection.send_stream_control(message)
+    out = connection.take(room)                         # control and messages first,
+    if not connection.wants_write: out += streams.take(CHUNK)   # then stream data, a chunk at a time
+    for event in streams.poll(): ...
+
+It never reads a clock, a random source or a socket of its own, and is not thread-safe.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from sideband._native import (
+    STREAM_DATA_PREFIX_SIZE,
+    StreamFramer,
+    StreamWindow,
+    stream_data_of,
+    stream_encode_accept,
+    stream_encode_done,
+    stream_encode_end,
+    stream_encode_open,
+    stream_encode_reset,
+    stream_encode_resume,
+    stream_encode_window,
+)
+from sideband.errors import PeerError
+from sideband.protocol.streams_dispatch import Dispatch
+from sideband.protocol.streams_events import StreamEvent, StreamFailed, StreamWritable
+from sideband.protocol.streams_kept import KeptStreams
+from sideband.protocol.streams_limits import (
+    DEFAULT_STREAM_LIMITS,
+    PROCESS_STREAMS,
+    ResetCode,
+    StreamBudget,
+    StreamLimits,
+)
+from sideband.protocol.streams_metadata import pack_metadata
+from sideband.protocol.streams_receiving import Incoming
+from sideband.protocol.streams_schedule import Frame, Schedule
+from sideband.protocol.streams_sending import Outgoing
+from sideband.protocol.streams_stream import ByteStream
+
+__all__ = ["Streams"]
+
+
+class Streams:
+    """All streams of one session, once both handshakes have listed `stream/1`.
+
+    Args:
+        opener: True on the side that opened the connection (the client).
+        max_frame_payload: the largest SBP frame one message of the transport carries.
+        kept: where the streams live on when the session is lost; by default they don't outlive it.
+        limits: every bound, see `StreamLimits`.
+        budget: bounds what all sessions that share it hold; by default one for the process.
+        clock: seconds, monotonic.
+        random: returns so many random bytes.
+        wake: called when there is something to take or to poll that no call of the driver's brought about, such as
+            after a write.
+    """
+
+    def __init__(
+        self,
+        *,
+        opener: bool,
+        max_frame_payload: int,
+        kept: KeptStreams | None = None,
+        limits: StreamLimits = DEFAULT_STREAM_LIMITS,
+        budget: StreamBudget = PROCESS_STREAMS,
+        clock: Callable[[], float] = time.monotonic,
+        random: Callable[[int], bytes] = os.urandom,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.round_trip: float | None = None
+        self._limits = limits
+        self._clock = clock
+        self._random = random
+        self._wake = wake
+        self._budget = budget
+        self._kept = kept if kept is not None else KeptStreams(limits, budget, random)
+        self._framer = StreamFramer(random(8))
+        chunk = min(limits.chunk_bytes, max_frame_payload) - STREAM_DATA_PREFIX_SIZE
+        self._schedule = Schedule(self._framer, chunk, limits.session_window)
+        self._live: dict[int, ByteStream] = {}
+        self._unopened: deque[ByteStream] = deque()
+        self._unaccepted = 0
+        self._unaccepted_theirs = 0
+        self._next_id = 2 if opener else 1
+        self._paused = False
+        self._events: list[StreamEvent] = []
+        self._control: list[bytes] = []
+        self._refused = 0
+        self._held = 0
+        self._short: dict[ByteStream, None] = {}
+        self._resumes: dict[ByteStream, None] = {}
+        self._credits: dict[ByteStream, int] = {}
+        self._session_credit: int | None = None
+        self._session_window = StreamWindow(limits.session_window, limits.max_session_window, clock())
+        self._unread = 0
+        self._owed = 0
+        self._granted = 0
+        self._dispatch = Dispatch(self, remote_parity=1 if opener else 0)
+
+    @property
+    def live(self) -> list[ByteStream]:
+        """The streams that are not over."""
+        return [*self._live.values(), *self._unopened]
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes written on this session's streams that the other side has not consumed."""
+        return self._held
+
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes that came and wait to be read."""
+        return self._unread
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether `take` would return something now. May be True once when there turns out to be no credit."""
+        if self._paused:
+            return False
+        return bool(self._schedule or self._credits or self._resumes or self._session_credit is not None)
+
+    def open(self, name: str, metadata: Mapping[str, Any] | None = None, *, digest: bool = False) -> ByteStream:
+        """Open a stream. It can be written to at once; bytes leave when the other side has accepted it.
+
+        Args:
+            name: what it is for, 1 to 1,024 bytes of UTF-8.
+            metadata: goes along, at most 8 KiB of MessagePack.
+            digest: end both directions with a digest that the receiver checks.
+
+        Raises:
+            PeerError: `buffer_overflow` when as many streams are open as may be; `message_too_large` for the metadata.
+            ValueError: for a name of another size, or metadata that MessagePack cannot carry.
+        """
+        limits = self._limits
+        if not 1 <= len(name.encode()) <= _MAX_NAME_BYTES:
+            raise ValueError(f"a stream's name has 1 to {_MAX_NAME_BYTES} bytes of UTF-8")
+        packed = pack_metadata(metadata, digest=digest)
+        if self._is_full(self.live):
+            raise PeerError("buffer_overflow", f"{limits.streams} streams are open; end one to open another")
+        stream = ByteStream(
+            ours=True,
+            name=name,
+            metadata=dict(metadata or {}),
+            packed=packed,
+            token=self._random(16),
+            outgoing=Outgoing(limit=0, digest=digest),
+            incoming=Incoming(self._new_window(), digest=digest),
+            kept=self._kept,
+        )
+        stream._streams = self
+        self._kept._add(stream)
+        self._unopened.append(stream)
+        self._open_next()
+        self._wake()
+        return stream
+
+    def receive(self, message: bytes) -> None:
+        """Take in one message of stream/1. Never raises for what the other side sent; ask `poll` what came of it."""
+        self._dispatch.message(message)
+
+    def receive_frame(self, frame: bytes) -> bool:
+        """Take in a whole SBP frame if it is a plain data message, without a copy; False leaves it to the caller."""
+        found = stream_data_of(frame)
+        if found is None:
+            return False
+        self._dispatch.data(found[0], found[1], memoryview(frame)[STREAM_DATA_PREFIX_SIZE:])
+        return True
+
+    def poll(self) -> list[StreamEvent]:
+        """Return what has happened since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def take_control(self) -> list[bytes]:
+        """Return messages for `SbpConnection.send_stream_control`, in order."""
+        control, self._control = self._control, []
+        self._refused = 0
+        return control
+
+    def take(self, max_bytes: int) -> list[Frame]:
+        """Return whole SBP frames to seal now, together at most `max_bytes` (one may be more); a tuple is one in parts.
+
+        Credit and resumes first, then data, the streams taking turns. Empty while paused. What is returned counts as
+        sent. Only take when the connection itself has nothing to send: data must not overtake a repeated `open`.
+        """
+        out: list[Frame] = []
+        if self._paused:
+            return out
+        frame = self._framer.frame
+        for stream in self._resumes:
+            window = stream._incoming.window
+            limit = window.renew(self._clock())
+            out.append(frame(stream_encode_resume(stream.id, window.received, stream._token, limit)))
+        self._resumes.clear()
+        if self._session_credit is not None:
+            received = self._session_window.received
+            out.append(frame(stream_encode_window(0, received, self._session_credit)))
+            self._session_credit = None
+        for stream, limit in self._credits.items():
+            out.append(frame(stream_encode_window(stream.id, stream._incoming.window.consumed, limit)))
+        self._credits.clear()
+        self._schedule.take(out, max_bytes - sum(map(len, out)))
+        return out
+
+    def observe_round_trip(self, seconds: float) -> None:
+        """Tell a round trip that was measured elsewhere; the smallest one decides about the growth of windows."""
+        if self.round_trip is None or seconds < self.round_trip:
+            self.round_trip = seconds
+
+    def pause(self) -> None:
+        """The session is cut but may come back with the same keys. Idempotent."""
+        self._paused = True
+        self._credits.clear()
+        self._session_credit = None
+        self._resumes.clear()
+        self._schedule.clear()
+        for stream in self._live.values():
+            stream._outgoing.suspended = True
+
+    def resumed(self) -> None:
+        """The session is back on the same keys. Call when the connection's own repeats are queued."""
+        self.pause()
+        self._paused = False
+        self._session_window.restart(self._clock())
+        self._schedule.restart()
+        self._owed = 0
+        for stream in self._live.values():
+            if stream.ours and not stream.accepted and not stream._reviving:
+                # Its `open` may still be on the way: the resume follows when `accept` has come, and none is due to us.
+                stream._owes_resume = True
+                stream._outgoing.suspended = False
+            else:
+                self._resumes[stream] = None
+
+    def detach(self) -> None:
+        """The session is lost for good: its streams wait in `kept` for the next one. This object is over."""
+        self.pause()
+        now = self._clock()
+        live = self.live
+        self._unopened.clear()
+        for stream in live:
+            self._leave(stream)
+            self._kept._keep(stream, now)
+        self._control.clear()
+
+    def revive(self) -> None:
+        """After the handshake of a new session: go on with the streams in `kept` that this side opened."""
+        for stream in self._kept._to_revive(self._clock()):
+            self._join(stream)
+            if stream.accepted or stream.closed:
+                stream.id = self._new_id()
+                self._live[stream.id] = stream
+                stream._reviving = True
+                self._resumes[stream] = None
+            else:
+                stream._owes_resume = True
+                self._unopened.append(stream)
+        self._open_next()
+
+    def close(self, code: int = ResetCode.CANCELLED, reason: str = "the connection was closed") -> None:
+        """Give up all streams: the session ends on purpose."""
+        for stream in self.live:
+            self._fail(stream, code, reason, remote=False, tell=False)
+
+    # What streams call.
+
+    def _room(self, stream: ByteStream) -> int:
+        limits, outgoing = self._limits, stream._outgoing
+        cap = min(limits.stream_bytes, max(0, outgoing.limit - outgoing.base) + limits.ahead_bytes)
+        if self._held > limits.session_bytes // 2:
+            # The second half is shared out, so that streams nobody reads cannot keep the others from writing.
+            cap = min(cap, max(self._schedule.chunk, limits.session_bytes // max(1, len(self._live))))
+        session = limits.session_bytes - self._held
+        return max(0, min(cap - outgoing.held, session, self._budget.room))
+
+    def _accept(self, stream: ByteStream) -> None:
+        self._granted -= stream._incoming.window.size
+        window = self._new_window()
+        stream._incoming.window = window
+        self._settled(stream)
+        self._control.append(stream_encode_accept(stream.id, window.limit))
+        self._add_ready(stream)
+        self._wake()
+
+    def _wrote(self, stream: ByteStream, taken: int) -> None:
+        self._held += taken
+        self._budget.take(taken)
+        if stream._short:
+            self._short[stream] = None
+            if not self._budget.room:
+                self._budget.wait(self._budget_freed)
+        if taken and self._add_ready(stream):
+            self._wake()
+
+    def _ended(self, stream: ByteStream) -> None:
+        self._short.pop(stream, None)
+        if stream.id and not stream._reviving:
+            self._send_end(stream)
+            self._wake()
+
+    def _consumed(self, stream: ByteStream, size: int) -> None:
+        now = self._clock()
+        self._unread -= size
+        window = stream._incoming.window
+        before = window.size
+        limit = window.consume(size, now, self.round_trip, may_grow=self._granted < self._limits.session_bytes)
+        if limit is not None:
+            self._granted += window.size - before
+            if not stream._incoming.complete:
+                self._credits[stream] = limit
+        self._settle(now)
+        if stream._incoming.drained:
+            self._send_done(stream)
+        if limit is not None or self._session_credit is not None or self._control:
+            self._wake()
+
+    def _reset(self, stream: ByteStream, code: int, reason: str) -> None:
+        self._fail(stream, code, reason, remote=False, tell=True)
+        self._wake()
+
+    # What the dispatch and this class share.
+
+    def _is_full(self, streams: Collection[ByteStream]) -> bool:
+        limit = self._limits.streams
+        # Finished ones whose last word is said again do not count.
+        return len(streams) >= limit and sum(not stream.closed for stream in streams) >= limit
+
+    def _new_id(self) -> int:
+        number = self._next_id
+        self._next_id += 2
+        return number
+
+    def _new_window(self) -> StreamWindow:
+        self._granted += self._limits.window
+        return StreamWindow(self._limits.window, self._limits.max_window, self._clock())
+
+    def _open_next(self) -> None:
+        while self._unopened and self._unaccepted < self._limits.unaccepted:
+            stream = self._unopened.popleft()
+            stream.id = self._new_id()
+            self._live[stream.id] = stream
+            self._count(stream)
+            stream._outgoing.suspended = False
+            window = stream._incoming.window
+            self._control.append(
+                stream_encode_open(stream.id, stream._token, window.limit, stream.name, stream._packed)
+            )
+            if stream._outgoing.ended:
+                self._send_end(stream)
+
+    def _send_end(self, stream: ByteStream) -> None:
+        outgoing = stream._outgoing
+        self._control.append(stream_encode_end(stream.id, outgoing.written, outgoing.digest))
+
+    def _send_done(self, stream: ByteStream) -> None:
+        incoming = stream._incoming
+        if stream._reviving or incoming.finished:
+            return
+        incoming.finished = True
+        self._control.append(stream_encode_done(stream.id, incoming.window.consumed))
+        self._close_if_over(stream)
+
+    def _close_if_over(self, stream: ByteStream) -> None:
+        if stream.closed and stream.id:
+            self._leave(stream)
+            self._kept._finish(stream, self._clock())
+
+    def _add_ready(self, stream: ByteStream) -> bool:
+        return not self._paused and self._schedule.add(stream)
+
+    def _freed(self, size: int) -> None:
+        if not size:
+            return
+        self._held -= size
+        self._budget.release(size)
+        self._tell_writable()
+
+    def _tell_writable(self) -> None:
+        for stream in [stream for stream in self._short if self._room(stream) > 0]:
+            del self._short[stream]
+            stream._short = False
+            self._events.append(StreamWritable(stream))
+
+    def _budget_freed(self) -> None:
+        self._tell_writable()
+        if self._events:
+            self._wake()
+
+    def _settle(self, now: float) -> None:
+        """Give the session's credit back for what came, unless too much waits to be read."""
+        if self._owed and self._unread <= self._limits.session_bytes:
+            limit = self._session_window.consume(self._owed, now, self.round_trip)
+            self._owed = 0
+            if limit is not None:
+                self._session_credit = limit
+
+    def _fail(self, stream: ByteStream, code: int, reason: str, *, remote: bool, tell: bool) -> None:
+        if tell and stream.id and not stream._reviving:
+            self._control.append(stream_encode_reset(stream.id, code, reason))
+        self._leave(stream)
+        self._kept._remove(stream)
+        size = stream._outgoing.drop()
+        self._budget.release(size)
+        stream._incoming.drop()
+        self._settle(self._clock())
+        stream.failure = StreamFailed(stream, code, reason, remote)
+        self._events.append(stream.failure)
+        self._tell_writable()
+
+    def _leave(self, stream: ByteStream) -> None:
+        """The stream is no longer one of this session's; what it holds stays with it."""
+        if stream.id:
+            del self._live[stream.id]
+            self._settled(stream)
+        elif stream in self._unopened:
+            self._unopened.remove(stream)
+        for queue in (self._short, self._resumes, self._credits):
+            queue.pop(stream, None)
+        self._schedule.remove(stream)
+        self._held -= stream._outgoing.held
+        self._unread -= stream._incoming.buffered
+        self._granted -= stream._incoming.window.size
+        stream._outgoing.suspended = True
+        stream._streams = None
+        stream._reviving = False
+        stream.id = 0
+
+    def _join(self, stream: ByteStream) -> None:
+        """A stream of an earlier session is one of this session's."""
+        earlier = stream._streams
+        if earlier is not None:
+            earlier._leave(stream)
+        self._kept._taken_up(stream)
+        self._held += stream._outgoing.held
+        self._unread += stream._incoming.buffered
+        self._granted += stream._incoming.window.size
+        stream._outgoing.suspended = True
+        stream._streams = self
+        if stream._short:
+            self._short[stream] = None
+
+    def _count(self, stream: ByteStream) -> None:
+        """A stream waits to be accepted."""
+        stream._unaccepted = True
+        if stream.ours:
+            self._unaccepted += 1
+        else:
+            self._unaccepted_theirs += 1
+
+    def _settled(self, stream: ByteStream) -> None:
+        """A stream no longer waits to be accepted."""
+        if not stream._unaccepted:
+            return
+        stream._unaccepted = False
+        if stream.ours:
+            self._unaccepted -= 1
+            self._open_next()
+        else:
+            self._unaccepted_theirs -= 1
+
+
+_MAX_NAME_BYTES = 1024

@@ -1,0 +1,227 @@
+"""One byte stream as the application sees it, without I/O (docs/protocol/streams.md)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sideband.errors import PeerError, PeerErrorCode
+from sideband.protocol.streams_events import StreamFailed
+from sideband.protocol.streams_limits import ResetCode
+from sideband.protocol.streams_receiving import Incoming
+from sideband.protocol.streams_sending import Outgoing
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from sideband.protocol.streams import Streams
+    from sideband.protocol.streams_kept import KeptStreams
+
+__all__ = ["ByteStream"]
+
+
+class ByteStream:
+    """Both directions of one stream. It outlives its session by `StreamLimits.kept_seconds`, to go on in the next.
+
+    Attributes:
+        name: what the opener called it.
+        metadata: what the opener sent along.
+        ours: whether this side opened it.
+        accepted: whether the side that did not open it has taken it.
+        failure: why it was given up, or None.
+        data: a place for the layer above to note what belongs to the stream.
+    """
+
+    __slots__ = (
+        "_deficit",
+        "_incoming",
+        "_kept",
+        "_outgoing",
+        "_owes_resume",
+        "_packed",
+        "_reviving",
+        "_scheduled",
+        "_short",
+        "_streams",
+        "_token",
+        "_unaccepted",
+        "accepted",
+        "data",
+        "failure",
+        "id",
+        "metadata",
+        "name",
+        "ours",
+    )
+
+    def __init__(
+        self,
+        *,
+        ours: bool,
+        name: str,
+        metadata: dict[str, Any],
+        packed: bytes,
+        token: bytes,
+        outgoing: Outgoing,
+        incoming: Incoming,
+        kept: KeptStreams,
+    ) -> None:
+        self.ours = ours
+        self.name = name
+        self.metadata = metadata
+        self.accepted = False
+        self.failure: StreamFailed | None = None
+        self.data: Any = None
+        self.id = 0
+        self._packed = packed
+        self._token = token
+        self._outgoing = outgoing
+        self._incoming = incoming
+        self._kept = kept
+        self._streams: Streams | None = None
+        self._scheduled = False
+        self._short = False
+        self._owes_resume = False
+        self._reviving = False
+        self._deficit = 0
+        self._unaccepted = False
+
+    def __repr__(self) -> str:
+        # Never the token: whoever has it can take the stream over.
+        return f"<ByteStream {self.name!r} id={self.id} {'ours' if self.ours else 'theirs'}>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether both directions are over, in whichever way."""
+        return self.failure is not None or (self._outgoing.delivered and self._incoming.finished)
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the other side has confirmed everything up to our `end`."""
+        return self._outgoing.delivered
+
+    @property
+    def written(self) -> int:
+        """Bytes written so far."""
+        return self._outgoing.written
+
+    @property
+    def confirmed(self) -> int:
+        """Bytes of them that the other side is known to have consumed."""
+        return self._outgoing.base
+
+    @property
+    def unsent(self) -> int:
+        """Bytes written that have not left this side."""
+        return self._outgoing.pending
+
+    @property
+    def received(self) -> int:
+        """Bytes that have come so far, read or not."""
+        return self._incoming.window.received
+
+    @property
+    def readable(self) -> int:
+        """Bytes that can be read now."""
+        return self._incoming.buffered
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the other side has ended, and everything was read."""
+        return self._incoming.drained
+
+    @property
+    def room(self) -> int:
+        """How many bytes `write` would take now."""
+        streams = self._streams
+        if streams is None or self._outgoing.ended or self.failure is not None:
+            return 0
+        return streams._room(self)
+
+    def accept(self) -> None:
+        """Take a stream that the other side opened; it may send from now on.
+
+        Raises:
+            PeerError: `invalid_state` for a stream of this side, or one accepted before; `stream_reset` after a reset.
+        """
+        self._check_usable()
+        if self.ours or self.accepted:
+            raise PeerError("invalid_state", "only a stream that the other side opened is accepted, and once")
+        self.accepted = True
+        if self._streams is not None:
+            self._streams._accept(self)
+
+    def write(self, data: Buffer) -> int:
+        """Queue the first bytes of `data`, as many as there is room for, and return how many.
+
+        `bytes` are sent from where they are; anything mutable is copied before the call returns. After a short write a
+        `StreamWritable` tells when to go on.
+
+        Raises:
+            PeerError: `invalid_state` after `end`; `stream_reset` or `integrity_error` after a failure.
+        """
+        self._check_usable()
+        outgoing = self._outgoing
+        if outgoing.ended:
+            raise PeerError("invalid_state", "nothing can be written after the end of a stream")
+        taken = outgoing.write(data, self.room)
+        self._short = taken < memoryview(data).nbytes
+        if self._streams is not None:
+            self._streams._wrote(self, taken)
+        return taken
+
+    def end(self) -> None:
+        """Tell the other side that everything was written; it can still send. Again is fine.
+
+        Raises:
+            PeerError: `stream_reset` or `integrity_error` after a failure.
+        """
+        self._check_usable()
+        if not self._outgoing.ended:
+            self._outgoing.ended = True
+            self._short = False
+            if self._streams is not None:
+                self._streams._ended(self)
+
+    def read(self, max_bytes: int | None = None) -> memoryview | None:
+        """Return the next bytes that came, at most `max_bytes`; None while there are none, or at the end.
+
+        Reading is what gives the other side room to send more.
+
+        Raises:
+            PeerError: `integrity_error` when the digest was wrong, `stream_reset` after another failure.
+        """
+        self._check_usable()
+        chunk = self._incoming.read(max_bytes)
+        if chunk is None:
+            return None
+        if self._streams is not None:
+            self._streams._consumed(self, chunk.nbytes)
+        else:
+            self._incoming.window.consume(chunk.nbytes, 0.0, None, may_grow=False)
+        return chunk
+
+    def reset(self, code: int = ResetCode.CANCELLED, reason: str = "") -> None:
+        """Give up both directions; what was not read or sent is gone. Nothing happens when it is closed already.
+
+        Raises:
+            ValueError: for a code that has not 16 bits.
+        """
+        if not 0 < code < 1 << 16:
+            raise ValueError(f"a reset's code is 1 to 65535, got {code}")
+        if self.closed:
+            return
+        if self._streams is not None:
+            self._streams._reset(self, code, reason)
+        else:
+            self._kept._fail(self, code, reason)
+
+    def _check_usable(self) -> None:
+        if self.failure is not None:
+            raise _error(self.failure)
+
+
+def _error(failure: StreamFailed) -> PeerError:
+    who = "the other side" if failure.remote else "this side"
+    code: PeerErrorCode = "integrity_error" if failure.code == ResetCode.INTEGRITY else "stream_reset"
+    text = f"{who} gave the stream up with code {failure.code}" + (f": {failure.reason}" if failure.reason else "")
+    return PeerError(code, text, details={"code": failure.code, "remote": failure.remote})
