@@ -1,15 +1,9 @@
 """What two real connections see of the session table, through a real relay on loopback."""
 
 import asyncio
-import datetime
-import ipaddress
 import ssl
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from sideband._native import (
     encode_data,
@@ -22,6 +16,7 @@ from sideband._native import (
 from sideband.errors import ConnectionClosed, TransportError
 from sideband.errors import SbrpErrorCode as Code
 from sideband.relay.table import DropReason
+from tests.support.certificate import server_context, write_certificate
 
 SID = 0x0102030405060708
 DATA = encode_data(SID, bytes(range(28)))
@@ -350,10 +345,10 @@ async def test_a_fault_of_the_relay_ends_one_connection_and_is_logged(start_rela
 
 
 async def test_over_tls_the_bounds_and_the_urgent_hold_too(start_relay, control, tmp_path, clock) -> None:
-    server, client_context = tls_contexts(tmp_path)
-    running = await start_relay(tls=server)
+    certificate, key = write_certificate(tmp_path)
+    running = await start_relay(tls=server_context(certificate, key))
     running.url = f"wss://127.0.0.1:{running.port}/"
-    running.ssl_context = client_context
+    running.ssl_context = ssl.create_default_context(cafile=str(certificate))
     daemon = await running.daemon()
     client = await running.client(sid=SID)
     frames = [encode_data(SID, bytes([n]) * 60_000) for n in range(100)]
@@ -368,27 +363,3 @@ async def test_over_tls_the_bounds_and_the_urgent_hold_too(start_relay, control,
     assert await control(client) == (Code.SESSION_PAUSED, SID)
     clock.advance(61)
     assert await control(client) == (Code.SESSION_EXPIRED, SID)
-
-
-def tls_contexts(folder) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "relay")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "relay.pem"
-    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    path.write_bytes(certificate.public_bytes(pem) + key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(path)
-    return server, ssl.create_default_context(cafile=str(path))

@@ -1,23 +1,18 @@
 """Proxies and private certificates, as environments set them."""
 
 import asyncio
-import datetime
-import ipaddress
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from yarl import URL
 
 from sideband.errors import TransportError
 from sideband.transport import Connection, WebSocketTransport
 from sideband.transport.proxy import proxy_from_environment
+from tests.support.certificate import server_context, write_certificate
 
 
 async def echo(connection: Connection) -> None:
@@ -50,13 +45,11 @@ def test_the_environment_decides(
 
 
 async def test_wss_through_an_https_proxy_with_a_private_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    certificate = write_certificate(tmp_path)
-    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server_context.load_cert_chain(certificate)
+    certificate, key = write_certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    listening = WebSocketTransport(server_ssl_context=server_context)
+    listening = WebSocketTransport(server_ssl_context=server_context(certificate, key))
     async with (
         await listening.listen("wss://127.0.0.1:0/", echo) as listener,
         connect_proxy() as (proxy, asked),
@@ -77,11 +70,8 @@ async def test_wss_through_an_https_proxy_with_a_private_root(monkeypatch: pytes
 
 
 async def test_an_unknown_root_is_a_tls_failure(tmp_path: Path) -> None:
-    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server_context.load_cert_chain(write_certificate(tmp_path))
-    async with await WebSocketTransport(server_ssl_context=server_context).listen(
-        "wss://127.0.0.1:0/", echo
-    ) as listener:
+    listening = WebSocketTransport(server_ssl_context=server_context(*write_certificate(tmp_path)))
+    async with await listening.listen("wss://127.0.0.1:0/", echo) as listener:
         with pytest.raises(TransportError) as caught:
             await WebSocketTransport(ssl_context=ssl.create_default_context(), proxy="").connect(listener.address)
     assert caught.value.kind == "tls_failure"
@@ -131,27 +121,3 @@ async def connect_proxy() -> AsyncIterator[tuple[str, list[str]]]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
-
-
-def write_certificate(folder: Path) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "certificate.pem"
-    path.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return path
