@@ -32,6 +32,7 @@ __all__ = [
     "SessionKeys",
     "StreamFramer",
     "StreamWindow",
+    "WebSocketReceiver",
     "aead_backend",
     "compute_fingerprint",
     "decode_control",
@@ -215,6 +216,58 @@ def decode_signal(payload: Buffer) -> tuple[int, int]:
     Raises:
         SbrpError: `malformed_frame` for another length than 2 or an unknown value.
     """
+
+@final
+class WebSocketReceiver:
+    """The receiving half of a WebSocket server (RFC 6455), without extensions. Used by one thread.
+
+    With a `sender` it does what a relay does with each message: text is refused with close code 1003, a message is
+    checked as one SBRP frame in the order of a relay, and Data and handshake frames that come one behind the other for
+    one session are copied once, unmasked, into one `bytes` of WebSocket frames to send on.
+
+    Args:
+        sender: who sends: 0 a client, 1 a daemon; None for messages as they are.
+        max_message: largest message in bytes without a sender, `MAX_FRAME_SIZE` with one. More is close code 1009.
+    """
+
+    def __new__(cls, sender: int | None = None, max_message: int = ...) -> WebSocketReceiver: ...
+    def next(
+        self, buffer: bytearray, size: int, max_messages: int = ..., max_bytes: int = ...
+    ) -> tuple[int, int, int, int, Any] | None:
+        """Return the next event of what was received, or None when nothing is left.
+
+        Call it with the same arguments until it returns None, or give the rest to `keep`; the start of a frame is kept
+        by itself. What was kept comes first. No other thread may use the buffer meanwhile.
+
+        Args:
+            buffer: what was received.
+            size: bytes of it.
+            max_messages: most messages in one event.
+            max_bytes: the message with which an event has more bytes than this is its last.
+
+        Returns:
+            The kind, a number, messages, their bytes as SBRP frames, and a value:
+
+            - 0 frames to forward: the session id, messages, bytes, and the WebSocket frames to send
+            - 1 SBRP ping: 0, 1, bytes, and the payload
+            - 2 SBRP pong: 0, 1, bytes, None
+            - 3 Signal: the session id, 1, bytes, and the code as one byte
+            - 4 a frame against the rules: the session id to answer with, 1, bytes, and the SBRP code's name
+            - 5 WebSocket ping: 0, 0, 0, and the payload
+            - 6 close: the code or 0 for none, 0, 0, None; nothing comes after it
+            - 7 bytes against the rules: the close code, 0, 0, and a reason
+            - 8 a message without a sender: whether it is text, 1, bytes, and the payload
+        """
+
+    def keep(self, buffer: bytearray, size: int) -> None:
+        """Copy what `next` has not returned yet, so that the buffer may be used for other things."""
+
+    def close(self) -> None:
+        """From now on pass over everything but the other side's close, and keep nothing."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes it holds now."""
 
 @final
 class FrameDecoder:

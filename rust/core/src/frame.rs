@@ -166,6 +166,15 @@ pub fn decode(data: &[u8]) -> Result<Frame<'_>, Error> {
 /// size for its type, and `payload_too_large` for a long ping.
 pub fn inspect(data: &[u8], sender: Sender) -> Result<Frame<'_>, Error> {
     let (header, payload) = data.split_first_chunk().ok_or_else(|| truncated_header(data.len()))?;
+    let header = inspect_header(header, payload.len(), sender)?;
+    Ok(Frame { frame_type: header.frame_type, session_id: header.session_id, payload })
+}
+
+/// Check a frame of which only the header is at hand, in the order of a relay; `payload_came` bytes came behind it.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_header(header: &[u8; HEADER_SIZE], payload_came: usize, sender: Sender) -> Result<Header, Error> {
     let (type_byte, size, session_id) = split_header(header);
     let payload_size = allowed_size(size)?;
     let frame_type = known_type(type_byte)?;
@@ -174,12 +183,12 @@ pub fn inspect(data: &[u8], sender: Sender) -> Result<Frame<'_>, Error> {
         let message = format!("a {} may not send {frame_type:?} frames", sender.name());
         return Err(Error::new(Code::DisallowedSender, message).with_session(session_id));
     }
-    check_whole(payload_size, payload.len())?;
+    check_whole(payload_size, payload_came)?;
     if !frame_type.allows_size(payload_size) {
         return Err(wrong_size(frame_type, payload_size));
     }
     check_ping(frame_type, payload_size)?;
-    Ok(Frame { frame_type, session_id, payload })
+    Ok(Header { frame_type, payload_size, session_id })
 }
 
 /// The header of a frame to send. The type need not be a known one.
@@ -234,7 +243,7 @@ fn split_header(bytes: &[u8; HEADER_SIZE]) -> (u8, u32, u64) {
     (type_byte, u32::from_be_bytes([s0, s1, s2, s3]), u64::from_be_bytes(id))
 }
 
-fn truncated_header(size: usize) -> Error {
+pub(crate) fn truncated_header(size: usize) -> Error {
     Error::new(Code::MalformedFrame, format!("a frame begins with {HEADER_SIZE} header bytes, got {size}"))
 }
 

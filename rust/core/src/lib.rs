@@ -14,10 +14,12 @@ pub mod handshake;
 pub mod identity;
 pub mod kdf;
 pub mod payload;
+pub mod relay;
 pub mod replay;
 pub mod sbp;
 pub mod session;
 pub mod stream;
+pub mod ws;
 
 pub use code::Code;
 pub use error::{Error, SbpError};

@@ -18,6 +18,7 @@ mod replay;
 mod sbp;
 mod session;
 mod stream;
+mod ws;
 
 /// The native core of sideband.
 #[pyo3::pymodule(gil_used = false)]
@@ -70,6 +71,8 @@ mod _native {
     use crate::session::{ClientSession, DaemonSession, Session};
     #[pymodule_export]
     use crate::stream::FrameDecoder;
+    #[pymodule_export]
+    use crate::ws::WebSocketReceiver;
 
     #[pymodule_init]
     fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {

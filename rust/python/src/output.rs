@@ -1,10 +1,13 @@
 //! `bytes` objects that are filled in place, so that encryption needs no second copy and can run with the interpreter
 //! released.
 
-use pyo3::exceptions::PyOverflowError;
+use std::mem::MaybeUninit;
+
+use pyo3::exceptions::{PyOverflowError, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use sideband_core::ws::Writer;
 
 /// A new `bytes` object that nobody else has seen yet, and whose contents may therefore still be written.
 pub struct Output<'py>(Bound<'py, PyBytes>);
@@ -27,6 +30,22 @@ impl<'py> Output<'py> {
                 target = target.add(part.len());
             }
             Ok(Self(bytes))
+        }
+    }
+
+    /// `size` bytes that `write` writes, all of them, not zeroed before.
+    #[allow(unsafe_code, reason = "PyO3 has no safe way to fill a bytes object under the limited API without zeroing")]
+    pub fn fill(py: Python<'py>, size: usize, write: impl FnOnce(&mut Writer<'_>)) -> PyResult<Self> {
+        let signed = isize::try_from(size).map_err(|_| PyOverflowError::new_err("the result is too long"))?;
+        // SAFETY: as in `concat`; the memory is only known as perhaps not initialised until the writer says that each
+        // byte is.
+        unsafe {
+            let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), signed);
+            let bytes = Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<PyBytes>();
+            let target = ffi::PyBytes_AsString(bytes.as_ptr()).cast::<MaybeUninit<u8>>();
+            let mut writer = Writer::new(std::slice::from_raw_parts_mut(target, size));
+            write(&mut writer);
+            if writer.is_full() { Ok(Self(bytes)) } else { Err(PyRuntimeError::new_err("not all bytes were written")) }
         }
     }
 
