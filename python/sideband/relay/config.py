@@ -59,6 +59,9 @@ class RelayConfig(BaseModel):
         slow_client_seconds: see `queue_bound_bytes`.
         transport_window_bytes: of a destination's queue, what is handed to the operating system ahead; what is urgent
             overtakes the rest.
+        receive_buffer_bytes: most that is read from a connection at once. One buffer serves all connections. What a
+            connection that is held back had sent already is kept: at most this and the start of a frame, and some
+            64 KiB where the queue it goes to was almost full before.
         client_rates: what a client may send.
         daemon_rates: what a daemon may send, for all its sessions together.
         rate_notice_seconds: `rate_limited` is sent at most once in this time.
@@ -97,8 +100,9 @@ class RelayConfig(BaseModel):
     queue_bound_bytes: int = Field(default=4 * MIB, ge=128 * KIB)
     queue_hard_limit_bytes: int = Field(default=8 * MIB, ge=256 * KIB)
     slow_client_seconds: float = Field(default=10.0, gt=0)
-    transport_window_bytes: int = Field(default=128 * KIB, ge=16 * KIB)
+    transport_window_bytes: int = Field(default=512 * KIB, ge=16 * KIB)
 
+    receive_buffer_bytes: int = Field(default=512 * KIB, ge=4 * KIB)
     client_rates: ConnectionRates = ConnectionRates(messages_per_second=5_000, bytes_per_second=32 * MIB)
     daemon_rates: ConnectionRates = ConnectionRates(messages_per_second=50_000, bytes_per_second=256 * MIB)
     rate_notice_seconds: float = Field(default=1.0, gt=0)

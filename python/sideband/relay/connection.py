@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aiohttp import web
 from typing_extensions import override
 
+from sideband._native import WebSocketReceiver
+from sideband.errors import SbrpErrorCode
 from sideband.relay.clock import Clock, Timer
 from sideband.relay.config import RelayConfig
+from sideband.relay.forward import forward
 from sideband.relay.keepalive import Keepalive
 from sideband.relay.limits import AddressEntry, Meter
 from sideband.relay.outlet import Outlet, binary_frame, close_frame
@@ -23,11 +26,17 @@ if TYPE_CHECKING:
 __all__ = ["RelayConnection"]
 
 
-class RelayConnection:
-    """A client's or a daemon's connection, from the upgrade to its end.
+_FROM_CLIENT = 0
+_FROM_DAEMON = 1
 
-    The one task of a connection is the request's own, which reads. Everything that is sent goes through `outlet`, and
-    nothing here waits for it.
+_log = logging.getLogger("sideband.relay")
+
+
+class RelayConnection(asyncio.BufferedProtocol):
+    """A client's or a daemon's connection, from the upgrade to its end: the protocol of its transport.
+
+    There is no task. What comes in is handled at once, out of a buffer that all connections share; what goes out goes
+    through `outlet`, and nothing here waits for it.
 
     Attributes:
         token: what the connection may do.
@@ -35,15 +44,17 @@ class RelayConnection:
         entry: a daemon's entry in the table; None for a client.
         closing: the connection is on its way out: nothing it sends is looked at any more.
         reading: False while the relay holds back from reading it.
+        receiver: takes apart what comes in.
     """
 
     __slots__ = (
         "_clock",
         "_cut",
-        "_on_closing",
-        "_parked",
+        "_held_back",
+        "_relay",
         "_slow",
         "_waiting_for_room",
+        "_was_held_back",
         "address",
         "bytes_down",
         "bytes_up",
@@ -59,21 +70,18 @@ class RelayConnection:
         "opened_at",
         "outlet",
         "reading",
+        "receiver",
         "session",
         "token",
         "transport",
-        "websocket",
     )
 
-    def __init__(
-        self, relay: Relay, token: RelayToken, websocket: web.WebSocketResponse, transport: asyncio.Transport
-    ) -> None:
+    def __init__(self, relay: Relay, token: RelayToken, transport: asyncio.Transport) -> None:
         config, clock = relay.config, relay.clock
         now = clock.monotonic()
         is_client = token.role == "client"
         self.config: RelayConfig = config
         self.token = token
-        self.websocket = websocket
         self.transport = transport
         self.session: Session[RelayConnection] | None = None
         self.entry: DaemonEntry[RelayConnection] | None = None
@@ -89,8 +97,10 @@ class RelayConnection:
         self.lost = False
         self.reading = True
         self._clock: Clock = clock
-        self._on_closing: Callable[[RelayConnection], None] = relay.connection_closing
-        self._parked: asyncio.Future[None] | None = None
+        self._relay = relay
+        self._was_held_back = False
+        self.receiver = WebSocketReceiver(_FROM_CLIENT if is_client else _FROM_DAEMON)
+        self._held_back: Timer | None = None
         self._waiting_for_room: list[RelayConnection] = []
         self._slow: Timer | None = None
         self._cut: Timer | None = None
@@ -103,12 +113,17 @@ class RelayConnection:
             on_overflow=lambda: relay.too_slow(self),
             on_bound=self._client_over_bound(relay) if is_client else self._daemon_over_bound,
         )
-        transport.set_protocol(_Tap(transport.get_protocol(), self))
+        transport.set_protocol(self)
 
     @property
     def is_client(self) -> bool:
         """Whether this is a client's connection."""
         return self.token.role == "client"
+
+    def start(self, behind: bytes) -> None:
+        """Handle what the client sent behind its upgrade."""
+        if behind:
+            self._take(bytearray(behind), len(behind))
 
     def close(self, code: int, reason: str, last: bytes | None = None) -> None:
         """Say goodbye and be gone within `close_timeout_seconds`; a second call does nothing.
@@ -120,59 +135,121 @@ class RelayConnection:
         """
         if self.closing:
             return
-        self.closing = True
         goodbye = close_frame(code, reason)
-        self.outlet.seal(goodbye if last is None else binary_frame(last) + goodbye)
-        self._stop_timers()
-        self._cut = self._clock.call_later(self.config.close_timeout_seconds, self.transport.abort)
-        self.unpark()
-        self._let_waiting_go_on()
-        self._on_closing(self)
+        self._end(goodbye if last is None else binary_frame(last) + goodbye)
+        self.receiver.close()
+        self._cut_later()
+        self.go_on()
 
-    def ended(self) -> None:
-        """Let go of the transport after the last message was read; what is still queued has a moment to leave."""
+    def hang_up(self) -> None:
+        """Close the transport; what it has taken so far has a moment to leave."""
         if not self.closing:
-            self.closing = True
-            self.outlet.seal(b"")
-            self._let_waiting_go_on()
-            self._on_closing(self)
+            self._end(b"")
         self.transport.close()
         if self._cut is None and not self.lost:
-            self._stop_timers()
-            self._cut = self._clock.call_later(self.config.close_timeout_seconds, self.transport.abort)
+            self._cut_later()
 
-    async def wait_for_room(self, daemon: RelayConnection) -> None:
+    def finish_writing(self) -> None:
+        """Tell the other side that nothing more comes, where the transport can, without cutting off what it sends."""
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def wait_for_room(self, daemon: RelayConnection) -> None:
         """Stop reading until the daemon's queue is short again, or this connection or the daemon's ends."""
         daemon._waiting_for_room.append(self)
-        await self._park()
+        self._stop_reading()
 
-    async def hold_back(self, seconds: float) -> None:
+    def hold_back(self, seconds: float) -> None:
         """Stop reading for a time, or until this connection ends."""
-        timer = self._clock.call_later(seconds, self.unpark)
-        try:
-            await self._park()
-        finally:
-            timer.cancel()
+        self._was_held_back = True
+        self._held_back = self._clock.call_later(seconds, self.go_on)
+        self._stop_reading()
 
-    def unpark(self) -> None:
-        """Go on reading."""
-        if self._parked is not None and not self._parked.done():
-            self._parked.set_result(None)
-
-    async def _park(self) -> None:
-        if self.closing:
+    def go_on(self) -> None:
+        """Go on reading, first of all what was kept."""
+        if self.reading:
             return
-        self.reading = False
-        self._parked = asyncio.get_running_loop().create_future()
+        self.reading = True
+        if self._held_back is not None:
+            self._held_back.cancel()
+            self._held_back = None
+        self._take(self._relay.received, 0)
+        if self.reading and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    # --- the transport's calls ----------------------------------------------------------------------------------------
+
+    @override
+    def get_buffer(self, sizehint: int) -> memoryview:
+        # What is read and cannot go on has to be kept, so little is read where that is likely.
+        buffer = self._relay.received_view
+        session = self.session
+        if session is not None:
+            daemon = session.daemon.connection
+            if daemon is not None and daemon.outlet.room_bytes < len(buffer):
+                return self._relay.received_start
+        return self._relay.received_start if self._was_held_back else buffer
+
+    @override
+    def buffer_updated(self, nbytes: int) -> None:
+        self.keepalive.heard = True
+        if self.reading:
+            self._was_held_back = False
+            self._take(self._relay.received, nbytes)
+        else:
+            self.receiver.keep(self._relay.received, nbytes)
+
+    @override
+    def eof_received(self) -> None:
+        self.hang_up()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        if not self.closing:
+            self._end(b"")
+        self._stop_timers()
+        self._relay.connection_gone(self)
+
+    @override
+    def pause_writing(self) -> None:
+        self.outlet.pause()
+
+    @override
+    def resume_writing(self) -> None:
+        self.outlet.resume()
+
+    # --- private ------------------------------------------------------------------------------------------------------
+
+    def _take(self, buffer: bytearray, size: int) -> None:
         try:
-            await self._parked
-        finally:
-            self._parked = None
-            self.reading = True
+            forward(self._relay, self, buffer, size)
+        except Exception:  # noqa: BLE001  (a fault in one connection is logged and ends that connection, not the others)
+            _log.exception("connection_failed")
+            self.receiver.keep(buffer, size)
+            self._relay.fail(self, SbrpErrorCode.INTERNAL_ERROR, 0)
+
+    def _end(self, last: bytes) -> None:
+        self.closing = True
+        self.outlet.seal(last)
+        self._stop_timers()
+        waiting, self._waiting_for_room = self._waiting_for_room, []
+        self._relay.connection_closing(self)
+        for connection in waiting:
+            connection.go_on()
+
+    def _cut_later(self) -> None:
+        self._cut = self._clock.call_later(self.config.close_timeout_seconds, self.transport.abort)
+
+    def _stop_reading(self) -> None:
+        self.reading = False
+        self.transport.pause_reading()
 
     def _daemon_over_bound(self, over: bool) -> None:
         if not over:
-            self._let_waiting_go_on()
+            waiting, self._waiting_for_room = self._waiting_for_room, []
+            for connection in waiting:
+                connection.go_on()
 
     def _client_over_bound(self, relay: Relay) -> Callable[[bool], None]:
         def on_bound(over: bool) -> None:
@@ -184,59 +261,8 @@ class RelayConnection:
 
         return on_bound
 
-    def _let_waiting_go_on(self) -> None:
-        waiting, self._waiting_for_room = self._waiting_for_room, []
-        for connection in waiting:
-            connection.unpark()
-
-    def _transport_lost(self) -> None:
-        self.lost = True
-        self._stop_timers()
-
     def _stop_timers(self) -> None:
-        for timer in (self._slow, self._cut):
+        for timer in (self._slow, self._cut, self._held_back):
             if timer is not None:
                 timer.cancel()
-        self._slow = self._cut = None
-
-
-class _Tap(asyncio.Protocol):
-    """Stands between the transport and aiohttp's protocol, to see any inbound byte and when writing may go on.
-
-    aiohttp reports whole messages only, and lets a writer wait but not be called.
-    """
-
-    __slots__ = ("_connection", "_data_received", "_inner", "_keepalive")
-
-    def __init__(self, inner: asyncio.BaseProtocol, connection: RelayConnection) -> None:
-        if not isinstance(inner, asyncio.Protocol):
-            msg = f"the connection's protocol is {type(inner).__name__}, not a streaming one"
-            raise TypeError(msg)
-        self._inner = inner
-        self._data_received = inner.data_received
-        self._connection = connection
-        self._keepalive = connection.keepalive
-
-    @override
-    def data_received(self, data: bytes) -> None:
-        self._keepalive.heard = True
-        self._data_received(data)
-
-    @override
-    def eof_received(self) -> bool | None:
-        return self._inner.eof_received()
-
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._connection._transport_lost()
-        self._inner.connection_lost(exc)
-
-    @override
-    def pause_writing(self) -> None:
-        self._connection.outlet.pause()
-        self._inner.pause_writing()
-
-    @override
-    def resume_writing(self) -> None:
-        self._inner.resume_writing()
-        self._connection.outlet.resume()
+        self._slow = self._cut = self._held_back = None

@@ -24,12 +24,14 @@ from sideband.relay.table import Action, CloseDaemon, DaemonEntry, SessionTable,
 if TYPE_CHECKING:
     from sideband.relay.connection import RelayConnection
     from sideband.relay.forward import RelayTap
+    from sideband.relay.tokens import RelayToken
 
 __all__ = ["CLOSE_KICKED", "CLOSE_REPLACED", "DaemonDirectory", "Relay"]
 
 CLOSE_REPLACED = 4001
 CLOSE_KICKED = 4003
 
+_SHORT_READ_BYTES = 65_536
 _GOING_AWAY = 1001
 _CLOSE_CODES = {
     SbrpErrorCode.INTERNAL_ERROR: 1011,
@@ -79,6 +81,9 @@ class Relay:
         connections: those that are open.
         draining: the relay is shutting down and takes no more.
         upgrading: upgrades under way, all of them and by daemon, which count against the limits.
+        received: what a connection reads into; one for all of them, since what is read is looked at at once.
+        received_view: that, as transports take it.
+        received_start: the front of it, for short reads.
     """
 
     def __init__(
@@ -111,6 +116,9 @@ class Relay:
         self.connections: set[RelayConnection] = set()
         self.upgrading: Counter[str] = Counter()
         self.draining = False
+        self.received = bytearray(config.receive_buffer_bytes)
+        self.received_view = memoryview(self.received)
+        self.received_start = self.received_view[:_SHORT_READ_BYTES]
         self._empty = asyncio.Event()
         self._empty.set()
         self._deadline: Timer | None = None
@@ -193,6 +201,8 @@ class Relay:
 
     def connect_daemon(self, connection: RelayConnection) -> None:
         """Enter a daemon's connection into the table."""
+        if connection.closing:
+            return
         token = connection.token
         actions = self.table.daemon_connected(
             token.daemon_id,
@@ -206,23 +216,25 @@ class Relay:
         _log.info("daemon_connected")
         _log.debug("daemon_connected_as", extra={"daemon_id": token.daemon_id})
 
-    async def connect_client(self, connection: RelayConnection) -> None:
-        """Pair a client, or tell it why not and close it."""
-        token = connection.token
-        connection.session = self.table.client_connected(token.session_id, token.daemon_id, connection)
-        if connection.session is not None:
-            return
-        code = SbrpErrorCode.DAEMON_OFFLINE if await self._is_known(token.daemon_id) else SbrpErrorCode.DAEMON_NOT_FOUND
-        self.fail(connection, code, token.session_id)
-
-    async def _is_known(self, daemon_id: str) -> bool:
-        if self.directory is None:
+    async def knows(self, token: RelayToken) -> bool:
+        """Tell whether the token's daemon exists, as far as can be told: True when it cannot."""
+        if self.directory is None or self.table.is_online(token.daemon_id):
             return True
         try:
             async with asyncio.timeout(self.config.upgrade_timeout_seconds):
-                return await self.directory.is_known(daemon_id)
+                return await self.directory.is_known(token.daemon_id)
         except (StoreError, TimeoutError):
             return True
+
+    def connect_client(self, connection: RelayConnection, *, daemon_exists: bool) -> None:
+        """Pair a client, or tell it why not and close it."""
+        if connection.closing:
+            return
+        token = connection.token
+        connection.session = self.table.client_connected(token.session_id, token.daemon_id, connection)
+        if connection.session is None:
+            code = SbrpErrorCode.DAEMON_OFFLINE if daemon_exists else SbrpErrorCode.DAEMON_NOT_FOUND
+            self.fail(connection, code, token.session_id)
 
     def connection_closing(self, connection: RelayConnection) -> None:
         """Take a connection out of the table as soon as it is on its way out."""
@@ -234,7 +246,7 @@ class Relay:
             _log.info("daemon_gone")
 
     def connection_gone(self, connection: RelayConnection) -> None:
-        """Forget a connection whose task has ended."""
+        """Forget a connection whose transport is gone."""
         self.connections.discard(connection)
         self.stats.add_closed(connection)
         if connection.address is not None:
@@ -268,9 +280,10 @@ class Relay:
         """Carry out a daemon's Signal close."""
         self.apply(self.table.signal_close(entry, session_id, now=self.clock.monotonic()))
 
-    def frame_for_closed_session(self, entry: DaemonEntry[RelayConnection], session_id: int) -> None:
-        """Drop a daemon's frame for a session that is not open."""
-        self.apply(self.table.frame_for_closed_session(entry, session_id, now=self.clock.monotonic()))
+    def frame_for_closed_session(self, entry: DaemonEntry[RelayConnection], session_id: int, frames: int) -> None:
+        """Drop a daemon's frames for a session that is not open."""
+        now = self.clock.monotonic()
+        self.apply(self.table.frame_for_closed_session(entry, session_id, now=now, frames=frames))
 
     def apply(self, actions: Iterable[Action[RelayConnection]]) -> None:
         """Carry out what the table decided."""

@@ -1,41 +1,43 @@
-"""The two read loops of the relay: from a client to its daemon, and from a daemon to its clients.
+"""The two ways through the relay: from a client to its daemon, and from a daemon to its clients.
 
-Frames are looked at by their header only, and handed on as they came.
+The native core takes what was received apart, checks each frame by its header, and hands over frames that go the same
+way as one piece that is ready to be sent. Here it is decided where they go.
 """
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from aiohttp import WSMessage, WSMsgType
-
-from sideband._native import encode_pong, inspect_frame
-from sideband.errors import SbrpError, SbrpErrorCode
-from sideband.relay.connection import RelayConnection
-from sideband.relay.core import Relay
+from sideband._native import encode_pong
+from sideband.errors import SbrpErrorCode
 from sideband.relay.outlet import pong_frame
-from sideband.relay.table import SessionState
-from sideband.secure_relay.frames import FrameType, SignalCode
+from sideband.relay.table import Session, SessionState
+from sideband.secure_relay.frames import SignalCode
 
-__all__ = ["MAX_FRAME_BYTES", "RelayTap", "serve_client", "serve_daemon"]
+if TYPE_CHECKING:
+    from sideband.relay.connection import RelayConnection
+    from sideband.relay.core import Relay
 
-MAX_FRAME_BYTES: Final = 65_549
-"""Largest SBRP frame, and so the largest WebSocket message: header 13, payload 65,536."""
+__all__ = ["RelayTap", "forward"]
 
-_CLIENT_TO_DAEMON: Final = frozenset({FrameType.HANDSHAKE_INIT.value, FrameType.DATA.value})
-_DAEMON_TO_CLIENT: Final = frozenset({FrameType.HANDSHAKE_ACCEPT.value, FrameType.DATA.value})
-_SIGNAL: Final = FrameType.SIGNAL.value
-_PING: Final = FrameType.PING.value
+_UNLIMITED: Final = sys.maxsize
+_PROTOCOL_ERRORS: Final = frozenset({1002, 1007})
 
-_FROM_CLIENT: Final = 0
-_FROM_DAEMON: Final = 1
+_READY: Final = bytes([SignalCode.READY.value])
+_CLOSE: Final = bytes([SignalCode.CLOSE.value])
 
-_HEADER_BYTES: Final = 13
-_NOT_FOR_THE_WIRE: Final = frozenset({0, 1005, 1006, 1015})
-"""Close codes that say that there was none (RFC 6455, 7.4.1), which an answer must not repeat."""
+# Kinds of events, see `WebSocketReceiver.next`.
+_FRAMES: Final = 0
+_PING: Final = 1
+_SIGNAL: Final = 3
+_REFUSED: Final = 4
+_WEBSOCKET_PING: Final = 5
+_CLOSED: Final = 6
+_VIOLATION: Final = 7
 
-_READY: Final = SignalCode.READY.value
-_CLOSE: Final = SignalCode.CLOSE.value
+_Way: TypeAlias = "Callable[[Relay, RelayConnection, int, int, int, bytes], None]"
 
 
 class RelayTap(Protocol):
@@ -45,111 +47,124 @@ class RelayTap(Protocol):
         """Take note of one frame that was forwarded, header included; up is client to daemon. It must not block."""
 
 
-async def serve_client(relay: Relay, connection: RelayConnection) -> None:
-    """Read a client until its connection ends."""
-    receive = connection.websocket.receive
+def forward(relay: Relay, connection: RelayConnection, buffer: bytearray, size: int) -> None:
+    """Handle what was received, and what was kept before it.
+
+    When the connection has to be held back, what is left is kept and its reading stops.
+
+    Args:
+        relay: the relay.
+        connection: a client's or a daemon's.
+        buffer: what was received.
+        size: bytes of it.
+    """
+    receiver, meter, clock = connection.receiver, connection.meter, relay.clock.monotonic
+    is_client = connection.is_client
+    way: _Way = _up if is_client else _down
+    chunk_bytes = relay.config.transport_window_bytes
+    most_messages = _UNLIMITED if relay.tap is None else 1
+    while True:
+        messages, size_limit = most_messages, chunk_bytes
+        if not connection.closing:
+            if is_client and connection.session is not None:
+                daemon = _destination(connection.session)
+                if daemon is not None:
+                    if daemon.outlet.over_bound:
+                        receiver.keep(buffer, size)
+                        connection.wait_for_room(daemon)
+                        return
+                    size_limit = min(size_limit, daemon.outlet.room_bytes)
+            if meter is not None:
+                few, small = meter.allowance(clock())
+                messages, size_limit = min(messages, few), min(size_limit, small)
+        event = receiver.next(buffer, size, messages, size_limit)
+        if event is None:
+            return
+        kind, number, count, length, value = event
+        if kind == _FRAMES:
+            if not connection.closing:
+                way(relay, connection, number, count, length, value)
+        elif _handle_other(relay, connection, kind, number, value):
+            return
+        if meter is not None and count and not connection.closing:
+            seconds = meter.charge(clock(), length, count)
+            if seconds > 0:
+                relay.notify_rate_limited(connection)
+                receiver.keep(buffer, size)
+                connection.hold_back(seconds)
+                return
+
+
+def _destination(session: Session[RelayConnection]) -> RelayConnection | None:
+    return session.daemon.connection if session.state is SessionState.PAIRED else None
+
+
+def _up(relay: Relay, connection: RelayConnection, session_id: int, count: int, length: int, wire: bytes) -> None:
     session = connection.session
-    session_id = connection.token.session_id
-    meter, clock, tap = connection.meter, relay.clock.monotonic, relay.tap
-    while True:
-        message = await receive()
-        if message.type is not WSMsgType.BINARY:
-            if _handle_other(connection, message):
-                return
-            continue
-        if connection.closing or session is None:
-            continue
-        frame: bytes = message.data
-        size = len(frame)
-        try:
-            kind, named = inspect_frame(frame, _FROM_CLIENT)
-        except SbrpError as error:
-            relay.fail(connection, error.code, error.session_id)
-            continue
-        if kind in _CLIENT_TO_DAEMON:
-            if named != session_id:
-                relay.fail(connection, SbrpErrorCode.SESSION_NOT_FOUND, named)
-                continue
-            while session.state is SessionState.PAIRED:
-                daemon = session.daemon.connection
-                if daemon is None or not daemon.outlet.over_bound:
-                    break
-                await connection.wait_for_room(daemon)
-            daemon = session.daemon.connection
-            if session.state is SessionState.PAIRED and daemon is not None:
-                connection.frames_up += 1
-                connection.bytes_up += size
-                if tap is not None:
-                    tap.forwarded(session_id, True, frame)
-                daemon.outlet.put(frame)
-            elif session.state is not SessionState.CLOSED:
-                relay.table.client_frame_dropped(session)
-        elif kind == _PING:
-            connection.outlet.put_first(encode_pong(frame[_HEADER_BYTES:]))
-        if meter is not None and (seconds := meter.charge(clock(), size)) > 0:
-            relay.notify_rate_limited(connection)
-            await connection.hold_back(seconds)
+    if session is None:
+        return
+    if session_id != session.session_id:
+        relay.fail(connection, SbrpErrorCode.SESSION_NOT_FOUND, session_id)
+        return
+    daemon = _destination(session)
+    if daemon is not None:
+        connection.frames_up += count
+        connection.bytes_up += length
+        if relay.tap is not None:
+            relay.tap.forwarded(session_id, True, wire[-length:])
+        daemon.outlet.put_wire(wire)
+    elif session.state is not SessionState.CLOSED:
+        relay.table.client_frame_dropped(session, count)
 
 
-async def serve_daemon(relay: Relay, connection: RelayConnection) -> None:
-    """Read a daemon until its connection ends."""
-    receive = connection.websocket.receive
+def _down(relay: Relay, connection: RelayConnection, session_id: int, count: int, length: int, wire: bytes) -> None:
     entry = connection.entry
-    meter, clock, tap = connection.meter, relay.clock.monotonic, relay.tap
-    while True:
-        message = await receive()
-        if message.type is not WSMsgType.BINARY:
-            if _handle_other(connection, message):
-                return
-            continue
-        if connection.closing or entry is None:
-            continue
-        frame: bytes = message.data
-        size = len(frame)
-        try:
-            kind, session_id = inspect_frame(frame, _FROM_DAEMON)
-        except SbrpError as error:
-            relay.fail(connection, error.code, error.session_id)
-            continue
-        if kind in _DAEMON_TO_CLIENT:
-            session = entry.sessions.get(session_id)
-            if session is None:
-                relay.frame_for_closed_session(entry, session_id)
-            elif session.state is SessionState.PAIRED:
-                client = session.client
-                client.frames_down += 1
-                client.bytes_down += size
-                if tap is not None:
-                    tap.forwarded(session_id, False, frame)
-                client.outlet.put(frame)
-            else:
-                relay.table.daemon_frame_dropped()
-        elif kind == _PING:
-            connection.outlet.put_first(encode_pong(frame[_HEADER_BYTES:]))
-        elif kind == _SIGNAL:
-            signal = frame[_HEADER_BYTES]
-            if signal == _READY:
-                relay.signal_ready(entry, session_id)
-            elif signal == _CLOSE:
-                relay.signal_close(entry, session_id)
-            else:
-                relay.fail(connection, SbrpErrorCode.MALFORMED_FRAME, 0)
-        if meter is not None and (seconds := meter.charge(clock(), size)) > 0:
-            relay.notify_rate_limited(connection)
-            await connection.hold_back(seconds)
+    if entry is None:
+        return
+    session = entry.sessions.get(session_id)
+    if session is None:
+        relay.frame_for_closed_session(entry, session_id, count)
+    elif session.state is SessionState.PAIRED:
+        client = session.client
+        client.frames_down += count
+        client.bytes_down += length
+        if relay.tap is not None:
+            relay.tap.forwarded(session_id, False, wire[-length:])
+        client.outlet.put_wire(wire)
+    else:
+        relay.table.daemon_frame_dropped(count)
 
 
-def _handle_other(connection: RelayConnection, message: WSMessage) -> bool:
-    """Handle what is no binary message; tell whether the connection has ended."""
-    kind = message.type
-    if kind is WSMsgType.PING:
-        connection.outlet.put_wire_first(pong_frame(message.data))
+def _handle_other(relay: Relay, connection: RelayConnection, kind: int, number: int, value: Any) -> bool:
+    """Handle what is not forwarded; tell whether the connection has ended."""
+    if kind == _CLOSED:
+        connection.close(number or 1000, "")
+        connection.hang_up()
+        return True
+    if connection.closing:
         return False
-    if kind is WSMsgType.PONG:
-        return False
-    if kind is WSMsgType.TEXT:
-        connection.close(1003, "binary messages only")
-        return False
-    if kind is WSMsgType.CLOSE:
-        connection.close(1000 if message.data in _NOT_FOR_THE_WIRE else message.data, "")
-    return True
+    if kind == _PING:
+        connection.outlet.put_first(encode_pong(value))
+    elif kind == _SIGNAL:
+        _signal(relay, connection, number, value)
+    elif kind == _REFUSED:
+        relay.fail(connection, SbrpErrorCode[value.upper()], number)
+    elif kind == _WEBSOCKET_PING:
+        connection.outlet.put_wire_first(pong_frame(value))
+    elif kind == _VIOLATION:
+        connection.close(number, value)
+        if number in _PROTOCOL_ERRORS:
+            connection.finish_writing()
+    return False
+
+
+def _signal(relay: Relay, connection: RelayConnection, session_id: int, code: bytes) -> None:
+    entry = connection.entry
+    if entry is None:
+        return
+    if code == _READY:
+        relay.signal_ready(entry, session_id)
+    elif code == _CLOSE:
+        relay.signal_close(entry, session_id)
+    else:
+        relay.fail(connection, SbrpErrorCode.MALFORMED_FRAME, 0)

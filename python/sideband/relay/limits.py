@@ -36,6 +36,11 @@ class TokenBucket:
         self._tokens -= amount
         return -self._tokens / self._rate if self._tokens < 0 else 0.0
 
+    def available(self, now: float) -> float:
+        """Return how much can be taken before the bucket is in debt."""
+        self._fill(now)
+        return max(0.0, self._tokens)
+
     def is_full(self, now: float) -> bool:
         """Tell whether nothing was taken lately."""
         self._fill(now)
@@ -56,9 +61,13 @@ class Meter:
         self._messages = TokenBucket(rates.messages_per_second, rates.messages_per_second * seconds, now)
         self._bytes = TokenBucket(rates.bytes_per_second, rates.bytes_per_second * seconds, now)
 
-    def charge(self, now: float, size: int) -> float:
-        """Count one message; return how many seconds not to read on, 0.0 within the limits."""
-        return max(self._messages.charge(now, 1), self._bytes.charge(now, size))
+    def allowance(self, now: float) -> tuple[int, int]:
+        """Return how many messages, and how many bytes, may come until reading stops; the last may go beyond."""
+        return int(self._messages.available(now)) + 1, int(self._bytes.available(now))
+
+    def charge(self, now: float, size: int, messages: int = 1) -> float:
+        """Count messages of `size` bytes in all; return how many seconds not to read on, 0.0 within the limits."""
+        return max(self._messages.charge(now, messages), self._bytes.charge(now, size))
 
 
 class AddressEntry:

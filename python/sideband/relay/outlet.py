@@ -14,6 +14,10 @@ from typing import Final
 
 __all__ = ["Outlet", "binary_frame", "close_frame", "ping_frame", "pong_frame"]
 
+_SMALL_BYTES: Final = 2048
+_GATHERED_BYTES: Final = 16_384
+_LARGE_BYTES: Final = 32_768
+
 _BINARY: Final = 0x82
 _SHORT_HEADERS: Final = tuple(bytes((_BINARY, size)) for size in range(126))
 _pack_medium: Final = Struct("!BBH").pack
@@ -40,6 +44,7 @@ class Outlet:
     __slots__ = (
         "_bound_bytes",
         "_flush_is_due",
+        "_gathered_bytes",
         "_hard_limit_bytes",
         "_in_transport",
         "_loop",
@@ -71,13 +76,14 @@ class Outlet:
         transport.set_write_buffer_limits(high=window_bytes, low=window_bytes // 4)
         self._transport = transport
         self._window_bytes = window_bytes
+        self._gathered_bytes = min(_GATHERED_BYTES, window_bytes)
         self._bound_bytes = bound_bytes
         self._resume_bytes = resume_bytes
         self._hard_limit_bytes = hard_limit_bytes
         self._on_overflow = on_overflow
         self._on_bound = on_bound
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[bytes | bytearray] = deque()
         self._queued = 0
         self._in_transport = 0
         self._urgent: list[bytes] = []
@@ -92,22 +98,35 @@ class Outlet:
         """Bytes that have not left this process, those of the last write included."""
         return self._queued + self._in_transport
 
+    @property
+    def room_bytes(self) -> int:
+        """Bytes until the queue is over its bound; 0 when it is."""
+        return max(0, self._bound_bytes - self._queued - self._in_transport)
+
     def put(self, frame: bytes) -> None:
         """Queue one SBRP frame behind what is queued already; dropped when the connection is closing."""
+        self.put_wire(binary_frame(frame))
+
+    def put_wire(self, wire: bytes) -> None:
+        """Queue ready WebSocket frames behind what is queued already; dropped when the connection is closing."""
         if self._sealed:
             return
-        size = len(frame)
-        header = _binary_header(size)
-        queued = self._queued + size + len(header)
+        size = len(wire)
+        queued = self._queued + size
         if queued + self._in_transport > self._hard_limit_bytes:
             self._on_overflow()
             return
         self._queued = queued
-        self._queue.append(header)
-        self._queue.append(frame)
-        self._schedule_flush()
+        if size < _SMALL_BYTES:
+            self._gather(wire)
+        else:
+            self._queue.append(wire)
         if queued + self._in_transport > self._bound_bytes and not self.over_bound:
             self._check_bound()
+        if queued >= self._window_bytes and not self._paused:
+            self._flush()
+        else:
+            self._schedule_flush()
 
     def put_first(self, frame: bytes) -> None:
         """Queue one SBRP frame ahead of everything that is not urgent itself."""
@@ -150,6 +169,14 @@ class Outlet:
         self._paused = False
         self._flush()
 
+    def _gather(self, wire: bytes) -> None:
+        # Small frames share a buffer: an object of its own for each would cost more memory than the frame.
+        last = self._queue[-1] if self._queue else None
+        if type(last) is bytearray and len(last) + len(wire) <= self._gathered_bytes:
+            last += wire
+        else:
+            self._queue.append(bytearray(wire))
+
     def _schedule_flush(self) -> None:
         if not self._flush_is_due and not self._paused:
             self._flush_is_due = True
@@ -173,11 +200,15 @@ class Outlet:
         if self.over_bound:
             self._check_bound()
 
-    def _next_write(self) -> bytes:
-        parts, self._urgent = self._urgent, []
-        size = 0
+    def _next_write(self) -> bytes | bytearray:
         queue = self._queue
-        while queue and size < self._window_bytes:
+        if not self._urgent and (len(queue) == 1 or len(queue[0]) >= _LARGE_BYTES):
+            return queue.popleft()
+        parts: list[bytes | bytearray] = [*self._urgent]
+        self._urgent = []
+        size = 0
+        # What is large goes out as it is: another system call costs less than another copy.
+        while queue and size < self._window_bytes and len(queue[0]) < _LARGE_BYTES:
             part = queue.popleft()
             size += len(part)
             parts.append(part)

@@ -14,13 +14,11 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from sideband.errors import SbrpErrorCode
 from sideband.relay.config import RelayConfig
 from sideband.relay.connection import RelayConnection
 from sideband.relay.core import Relay
-from sideband.relay.forward import MAX_FRAME_BYTES, serve_client, serve_daemon
-from sideband.relay.limits import AddressEntry
-from sideband.relay.tokens import KeySource, RelayToken, TokenVerifier
+from sideband.relay.handshake import TakenOver, take_over
+from sideband.relay.tokens import KeySource, TokenVerifier
 from sideband.relay.upgrade import (
     UpgradeError,
     admit,
@@ -35,8 +33,6 @@ __all__ = ["PATHS", "create_relay_app", "create_verifier", "mount_relay", "runne
 
 PATHS = ("/", "/relay")
 """Where the relay takes WebSockets."""
-
-_log = logging.getLogger("sideband.relay")
 
 
 def create_verifier(relay: Relay, keys: KeySource) -> TokenVerifier:
@@ -104,55 +100,27 @@ def _without_request_text(record: logging.LogRecord) -> bool:
 
 
 async def _serve(relay: Relay, verifier: TokenVerifier, request: web.Request) -> web.StreamResponse:
-    # aiohttp refuses a message of exactly its limit.
-    websocket = web.WebSocketResponse(
-        compress=False, autoping=False, autoclose=False, max_msg_size=MAX_FRAME_BYTES + 1, decode_text=False
-    )
     key = remote_address(relay, request)
     try:
         check_rate(relay, key)
-        token = await admit(relay, verifier, request, websocket)
+        token = await admit(relay, verifier, request)
         with reserved(relay, token, key) as address:
+            daemon_exists = True
             if token.role == "client":
+                daemon_exists = await relay.knows(token)
                 await spend_session(relay, token)
-            await websocket.prepare(request)
-            connection = _open(relay, token, request, websocket, address)
+            transport, behind = take_over(request)
+            connection = RelayConnection(relay, token, transport)
+            connection.address = address
+            relay.connection_opened(connection)
     except UpgradeError as refusal:
         return refusal_response(relay, refusal)
     except ConnectionResetError:
         # Nobody is there to read this answer; without one aiohttp would log a fault of the relay.
         return refusal_response(relay, UpgradeError(400, "left", "the connection was lost during its upgrade"))
-    await _run(relay, connection)
-    return websocket
-
-
-def _open(
-    relay: Relay,
-    token: RelayToken,
-    request: web.Request,
-    websocket: web.WebSocketResponse,
-    address: AddressEntry | None,
-) -> RelayConnection:
-    transport = request.transport
-    if transport is None:
-        raise ConnectionResetError
-    connection = RelayConnection(relay, token, websocket, transport)
-    connection.address = address
-    relay.connection_opened(connection)
-    return connection
-
-
-async def _run(relay: Relay, connection: RelayConnection) -> None:
-    try:
-        if connection.is_client:
-            await relay.connect_client(connection)
-            await serve_client(relay, connection)
-        else:
-            relay.connect_daemon(connection)
-            await serve_daemon(relay, connection)
-    except Exception:  # noqa: BLE001  (a fault in one connection is logged and ends that connection, not the others)
-        _log.exception("connection_failed")
-        relay.fail(connection, SbrpErrorCode.INTERNAL_ERROR, 0)
-    finally:
-        connection.ended()
-        relay.connection_gone(connection)
+    if connection.is_client:
+        relay.connect_client(connection, daemon_exists=daemon_exists)
+    else:
+        relay.connect_daemon(connection)
+    connection.start(behind)
+    return TakenOver()

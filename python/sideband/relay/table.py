@@ -201,10 +201,10 @@ class SessionTable(Generic[ConnectionT]):
             return []
         return [TellDaemon(connection, session.session_id, SbrpErrorCode.SESSION_ENDED)]
 
-    def client_frame_dropped(self, session: Session[ConnectionT]) -> None:
-        """Count a client's frame that was read while its session was not paired."""
+    def client_frame_dropped(self, session: Session[ConnectionT], frames: int = 1) -> None:
+        """Count frames of a client that were read while its session was not paired."""
         paused = session.state is SessionState.PAUSED
-        self.dropped[DropReason.CLIENT_WHILE_PAUSED if paused else DropReason.CLIENT_WHILE_PENDING] += 1
+        self.dropped[DropReason.CLIENT_WHILE_PAUSED if paused else DropReason.CLIENT_WHILE_PENDING] += frames
 
     # --- events of daemons --------------------------------------------------------------------------------------------
 
@@ -272,15 +272,15 @@ class SessionTable(Generic[ConnectionT]):
             return self.frame_for_closed_session(entry, session_id, now=now)
         return [self._expire_session(session)]
 
-    def daemon_frame_dropped(self) -> None:
-        """Count a daemon's frame for a session that is pending."""
-        self.dropped[DropReason.DAEMON_WHILE_PENDING] += 1
+    def daemon_frame_dropped(self, frames: int = 1) -> None:
+        """Count frames of a daemon for a session that is pending."""
+        self.dropped[DropReason.DAEMON_WHILE_PENDING] += frames
 
     def frame_for_closed_session(
-        self, entry: DaemonEntry[ConnectionT], session_id: int, *, now: float
+        self, entry: DaemonEntry[ConnectionT], session_id: int, *, now: float, frames: int = 1
     ) -> list[Action[ConnectionT]]:
-        """Drop a daemon's frame for a session that is not open, and tell the daemon, at most once a second each."""
-        self.dropped[DropReason.SESSION_NOT_OPEN] += 1
+        """Drop a daemon's frames for a session that is not open, and tell the daemon, at most once a second each."""
+        self.dropped[DropReason.SESSION_NOT_OPEN] += frames
         notices = entry.ended_notices
         connection = entry.connection
         if connection is None or now - notices.get(session_id, float("-inf")) < ENDED_NOTICE_SECONDS:

@@ -14,10 +14,11 @@ from aiohttp import hdrs, web
 
 from sideband.errors import StoreError, TokenError
 from sideband.relay.core import Relay
+from sideband.relay.handshake import handshake_fault
 from sideband.relay.limits import AddressEntry, address_key, client_address
 from sideband.relay.tokens import RelayToken, TokenVerifier, token_from_request
 
-__all__ = ["UpgradeError", "admit", "refusal_response", "remote_address", "reserved"]
+__all__ = ["UpgradeError", "admit", "check_rate", "refusal_response", "remote_address", "reserved", "spend_session"]
 
 SPENT_SLACK_SECONDS = 30.0
 """How long after its token's expiry a used session id is remembered: the most a clock may be behind."""
@@ -42,15 +43,13 @@ class UpgradeError(Exception):
         super().__init__(f"{reason}: {message}")
 
 
-async def admit(
-    relay: Relay, verifier: TokenVerifier, request: web.Request, websocket: web.WebSocketResponse
-) -> RelayToken:
+async def admit(relay: Relay, verifier: TokenVerifier, request: web.Request) -> RelayToken:
     """Check everything about an upgrade but the limits that `reserved` holds.
 
     Raises:
         UpgradeError: with the status that answers it.
     """
-    _check_request(relay, request, websocket)
+    _check_request(relay, request)
     try:
         async with asyncio.timeout(relay.config.upgrade_timeout_seconds):
             token = await verifier.verify(
@@ -155,6 +154,8 @@ def refusal_response(relay: Relay, refusal: UpgradeError) -> web.Response:
         response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
     if refusal.status == 426:
         response.headers[hdrs.UPGRADE] = "websocket"
+    if refusal.reason == "bad_upgrade":
+        response.headers[hdrs.SEC_WEBSOCKET_VERSION] = "13"
     if refusal.retry_after is not None:
         response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(refusal.retry_after)))
     response.headers[hdrs.CACHE_CONTROL] = "no-store"
@@ -162,17 +163,17 @@ def refusal_response(relay: Relay, refusal: UpgradeError) -> web.Response:
     return response
 
 
-def _check_request(relay: Relay, request: web.Request, websocket: web.WebSocketResponse) -> None:
+def _check_request(relay: Relay, request: web.Request) -> None:
     if relay.draining:
         raise UpgradeError(503, "draining", "the relay is shutting down", retry_after=5)
     if len(request.headers.getall(hdrs.HOST, [])) != 1:
         raise UpgradeError(400, "bad_host", "send exactly one Host header")
     if not _origin_allowed(relay, request.headers.getall(hdrs.ORIGIN, [])):
         raise UpgradeError(403, "origin", "this origin is not allowed; see allowed_origins")
-    if not websocket.can_prepare(request).ok:
-        if hdrs.UPGRADE not in request.headers:
-            raise UpgradeError(426, "no_upgrade", "this is a WebSocket endpoint of a sideband relay")
-        raise UpgradeError(400, "bad_upgrade", "the WebSocket handshake is not valid (RFC 6455, 4.2.1)")
+    if hdrs.UPGRADE not in request.headers:
+        raise UpgradeError(426, "no_upgrade", "this is a WebSocket endpoint of a sideband relay")
+    if (fault := handshake_fault(request)) is not None:
+        raise UpgradeError(400, "bad_upgrade", f"the WebSocket handshake is not valid (RFC 6455, 4.2.1): {fault}")
 
 
 def _origin_allowed(relay: Relay, origins: list[str]) -> bool:
