@@ -151,8 +151,11 @@ def _slow_consumers(result: SuiteResult, clients: int) -> None:
             f"{clients} clients that do not read, frames of {label}: memory at most the configured bound: {grown:.2f} "
             f"of it ({'met' if grown <= 1 else 'not met'})."
         )
-    columns = ["frames", "clients that do not read", "bound", "grown when each was sent twice its limit", "at most, up to four times"]
-    note = "A daemon sends to each in turn as fast as it can; limits here are 1 MiB and 2 MiB a client. The kernel takes some."
+    columns = ["frames", "clients that do not read", "bound", "grown at twice the limit each", "at most"]
+    note = (
+        "A daemon sends to each in turn as fast as it can, four times the limit of 2 MiB a client. The kernel takes some "
+        "of it, and a client over its limit is cut."
+    )
     result.tables.append(Table("Slow consumers", columns, rows, note))
 
 
