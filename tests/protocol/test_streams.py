@@ -43,15 +43,19 @@ def test_bytes_go_both_ways_and_both_ends_close(network: StreamNetwork) -> None:
 
     ours.end()
     network.settle()
-    assert theirs.at_end and not theirs.closed
-    assert ours.delivered and not ours.closed
+    assert theirs.at_end
+    assert not theirs.closed
+    assert ours.delivered
+    assert not ours.closed
     theirs.write(b" and more after your end")
     theirs.end()
     network.settle()
     assert not ours.at_end
     assert read_all(ours) == b" and more after your end"
     network.settle()
-    assert ours.at_end and ours.closed and theirs.closed
+    assert ours.at_end
+    assert ours.closed
+    assert theirs.closed
     assert network.client.streams.live == network.daemon.streams.live == []
     assert network.budget.held == network.client.streams.held_bytes == 0
     assert isinstance(network.client.events[-2], StreamDelivered | StreamReadable)

@@ -280,9 +280,10 @@ class Streams:
     def _room(self, stream: ByteStream) -> int:
         limits, outgoing = self._limits, stream._outgoing
         cap = min(limits.stream_bytes, max(0, outgoing.limit - outgoing.base) + limits.ahead_bytes)
-        if self._held > limits.session_bytes // 2:
-            # The second half is shared out, so that streams nobody reads cannot keep the others from writing.
-            cap = min(cap, max(self._schedule.chunk, limits.session_bytes // max(1, len(self._live))))
+        half = limits.session_bytes // 2
+        if self._held > half:
+            # The second half is for those with less than their share, so that streams nobody reads stop no others.
+            cap = min(cap, max(self._schedule.chunk, half // max(1, len(self._live))))
         session = limits.session_bytes - self._held
         return max(0, min(cap - outgoing.held, session, self._budget.room))
 

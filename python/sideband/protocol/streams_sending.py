@@ -152,7 +152,7 @@ class Outgoing:
         return freed
 
     def go_on_from(self, offset: int) -> None:
-        """Send next what follows `offset`, between `base` and `furthest`: what the other side has received ends there."""
+        """Send next what follows `offset`, from `base` to `furthest`: so much has the other side received."""
         if offset > self.sent:
             self.take(offset - self.sent)
             return
