@@ -1,4 +1,4 @@
-"""docs/operations/install.md, command by command, on what is an empty machine but for the packages of the distribution.
+"""The pages under docs/operations, command by command, on a machine that is empty but for Debian's packages.
 
 It has a file system and a network of its own (namespaces over overlays), so nothing of it stays. systemd is not
 running in there; what stands in for `systemctl` starts the unit's command as the unit's user with the unit's
@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs/operations/install.md"
+PAGES = [ROOT / "docs/operations" / name for name in ("install.md", "running.md", "monitoring.md")]
+"""In the order of a reader: the later ones speak of the server that the first one set up."""
+
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 SYSTEMCTL = r"""#!/bin/sh
@@ -55,27 +57,33 @@ exec bash "$script"
 """
 
 
-def commands(page: Path) -> list[tuple[str, list[str]]]:
-    """Return each command of the page with the output it shows."""
+def commands() -> list[tuple[str, list[str]]]:
+    """Return each command of the pages with the output that they show."""
     found: list[tuple[str, list[str]]] = []
-    for block in BLOCK.findall(page.read_text()):
+    for block in BLOCK.findall("\n".join(page.read_text() for page in PAGES)):
         for line in block.splitlines():
             if line.startswith(("# ", "$ ")):
                 found.append((line[2:], []))
+            elif found[-1][0].endswith("\\"):
+                found[-1] = (found[-1][0] + "\n" + line, [])
             else:
                 found[-1][1].append(line)
     return found
 
 
-def test_the_page_has_commands_and_outputs() -> None:
-    found = commands(PAGE)
+def test_no_page_with_commands_is_left_out() -> None:
+    assert set(PAGES) == {page for page in PAGES[0].parent.glob("*.md") if BLOCK.search(page.read_text())}
+
+
+def test_the_pages_have_commands_and_outputs() -> None:
+    found = commands()
     assert len(found) > 30
     assert sum(bool(output) for _, output in found) >= 5
 
 
 @pytest.mark.servers
 @pytest.mark.timeout(900)
-def test_every_command_does_what_the_page_says(tmp_path: Path) -> None:
+def test_every_command_does_what_its_page_says(tmp_path: Path) -> None:
     subprocess.run(["make", "wheel"], cwd=ROOT, check=True, capture_output=True)
     [wheel] = (ROOT / "dist").glob("sideband-*.whl")
     subprocess.run(
@@ -93,7 +101,7 @@ def test_every_command_does_what_the_page_says(tmp_path: Path) -> None:
     (folder / "systemctl").write_text(SYSTEMCTL)
     (tmp_path / "sandbox.sh").write_text(SANDBOX)
     script = tmp_path / "page.sh"
-    script.write_text(_script(commands(PAGE), tmp_path / "out"))
+    script.write_text(_script(commands(), tmp_path / "out"))
     (tmp_path / "out").mkdir()
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -118,7 +126,7 @@ def test_every_command_does_what_the_page_says(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    for number, (command, expected) in enumerate(commands(PAGE)):
+    for number, (command, expected) in enumerate(commands()):
         if expected:
             written = (tmp_path / "out" / str(number)).read_text().splitlines()
             patterns = [re.escape(line).replace(r"\.\.\.", ".*") for line in expected]
