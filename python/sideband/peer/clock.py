@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -30,11 +31,11 @@ class Clock(Protocol):
 
 
 class LoopClock:
-    """The time of the running event loop."""
+    """The real time; what is due later is called from the running event loop."""
 
     def time(self) -> float:
-        """Return the loop's time."""
-        return asyncio.get_running_loop().time()
+        """Return the monotonic time, also where no loop runs yet."""
+        return time.monotonic()
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Call `callback` from the running loop."""

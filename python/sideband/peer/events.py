@@ -40,7 +40,8 @@ class Events:
         self._active = False
         self._closed = False
         # Made when it is needed: most peers are never paused, and an empty deque takes 600 bytes of each.
-        self._buffer: deque[tuple[str, Any]] | None = None
+        self._buffer: deque[tuple[str, Any, int]] | None = None
+        self._buffered_bytes = 0
         self._dropped = 0
         self._listeners: dict[int, Listener] = {}
         self._table: SubscriptionTable[Listener] = SubscriptionTable()
@@ -49,7 +50,7 @@ class Events:
         """Send an event to the other side. Never waits.
 
         Without an active session, or when more than `EventPolicy.max_outgoing_bytes` wait to leave, it is buffered; of
-        the buffered ones the oldest is dropped over `EventPolicy.max_buffered_events`.
+        the buffered ones the oldest is dropped over `EventPolicy.max_buffered_events` and `max_buffered_bytes`.
 
         Args:
             name: segments of `A-Z a-z 0-9 - _` joined by dots, at most 255 bytes.
@@ -154,7 +155,8 @@ class Events:
             self._table.remove(handle)
             self._listeners.pop(handle, None)
 
-        subscription = Subscription(limit or self._policy.subscriber_queue, unsubscribe)
+        policy = self._policy
+        subscription = Subscription(limit or policy.subscriber_queue, policy.subscriber_queue_bytes, unsubscribe)
         handle = self._add(pattern, _Closable(subscription))
         if self._closed:
             subscription.close()
@@ -186,23 +188,25 @@ class Events:
         while self._active and self._buffer and connection is not None:
             if connection.buffered_bytes > self._policy.max_outgoing_bytes:
                 return
-            name, data = self._buffer.popleft()
+            name, data, size = self._buffer.popleft()
+            self._buffered_bytes -= size
             try:
                 connection.send_notification(name, data, platform=True)
             except Exception as error:  # noqa: BLE001  (its emitter is gone; the others still go out)
                 self._report(error)
             self._wake()
 
-    def received(self, name: str, data: Any) -> None:
-        """Hand one event to everyone who listens. Never waits."""
+    def received(self, name: str, data: Any, size: int) -> None:
+        """Hand one event, whose frame had `size` bytes, to everyone who listens. Never waits."""
         for listener in self._table.match(name):
-            listener.take(name, data)
+            listener.take(name, data, size)
 
     def close(self) -> list[asyncio.Task[None]]:
         """End all subscriptions; return the handlers' tasks that were cancelled."""
         self._closed = True
         self._active = False
         self._buffer = None
+        self._buffered_bytes = 0
         tasks = [task for listener in list(self._listeners.values()) if (task := listener.close()) is not None]
         self._listeners.clear()
         self._table = SubscriptionTable()
@@ -216,18 +220,22 @@ class Events:
             return
         if self._buffer is None:
             self._buffer = deque()
-        if len(self._buffer) >= self._policy.max_buffered_events:
-            self._buffer.popleft()
+        self._buffer.append((name, parse_envelope(encoded, binary=True).get("d", MISSING), len(encoded)))
+        self._buffered_bytes += len(encoded)
+        while len(self._buffer) > self._policy.max_buffered_events or (
+            self._buffered_bytes > self._policy.max_buffered_bytes and len(self._buffer) > 1
+        ):
+            self._buffered_bytes -= self._buffer.popleft()[2]
             if self._dropped == 0:
-                _log.warning("events are dropped: over %d wait to be sent", self._policy.max_buffered_events)
+                _log.warning("events are dropped: too many wait to be sent")
             self._dropped += 1
-        self._buffer.append((name, parse_envelope(encoded, binary=True).get("d", MISSING)))
 
     def _listen(self, pattern: str, function: Callable[..., Any], shape: Callable[..., Any]) -> Unsubscribe:
         shaped = shape(function)
         listener: Listener
         if is_async_callable(function):
-            listener = AsyncListener(shaped, self._policy.subscriber_queue, self._report)
+            policy = self._policy
+            listener = AsyncListener(shaped, policy.subscriber_queue, policy.subscriber_queue_bytes, self._report)
         else:
             listener = SyncListener(shaped, self._report)
         handle = self._add(pattern, listener)

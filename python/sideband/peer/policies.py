@@ -73,7 +73,9 @@ class EventPolicy:
         max_buffered_events: events kept while no session is active; 128. The oldest is dropped first.
         max_outgoing_bytes: bytes of the session's unsent frames above which new events go to that same buffer; 4 MiB.
             So an application that emits faster than the network carries loses its oldest events, never its memory.
+        max_buffered_bytes: bytes that the buffered events hold together; 16 MiB. One larger event may be alone.
         subscriber_queue: events that wait for one subscriber; 1,024. The oldest is dropped first.
+        subscriber_queue_bytes: bytes of their frames; 16 MiB. One larger event may wait alone.
 
     Raises:
         ConfigError: a limit is negative, or leaves no room at all.
@@ -81,12 +83,16 @@ class EventPolicy:
 
     max_buffered_events: int = 128
     max_outgoing_bytes: int = 4 * 1024 * 1024
+    max_buffered_bytes: int = 16 * 1024 * 1024
     subscriber_queue: int = 1_024
+    subscriber_queue_bytes: int = 16 * 1024 * 1024
 
     def __post_init__(self) -> None:
         _expect_at_least("max_buffered_events", self.max_buffered_events, 0)
         _expect_at_least("max_outgoing_bytes", self.max_outgoing_bytes, 1)
+        _expect_at_least("max_buffered_bytes", self.max_buffered_bytes, 1)
         _expect_at_least("subscriber_queue", self.subscriber_queue, 1)
+        _expect_at_least("subscriber_queue_bytes", self.subscriber_queue_bytes, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,19 +128,25 @@ class RelayServer(Server):
 
     async def _run(self) -> None:
         writer = asyncio.create_task(self._sessions.write(), name="sideband daemon writer")
+        reader = asyncio.create_task(self._stay_connected(), name="sideband daemon connection")
+        tasks = (writer, reader)
         try:
-            error = await self._stay_connected()
-            if not self._closing:
-                _log.error("the daemon stops: %s", error)
-                self._first.fail(error)
-                self._acceptor.fail_all(error)
-                await self._sessions.finish()
-                self._over.fail(error)
+            # Neither returns while the daemon can go on.
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            writer.cancel()
-            await asyncio.wait((writer,))
+            for task in tasks:
+                task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        if self._closing:
+            return
+        error = next(outcome for outcome in outcomes if isinstance(outcome, Exception))
+        _log.error("the daemon stops: %s", error)
+        self._first.fail(error)
+        self._acceptor.fail_all(error)
+        await self._sessions.finish()
+        self._over.fail(error)
 
-    async def _stay_connected(self) -> Exception:
+    async def _stay_connected(self) -> None:
         clock, retries = self._options.clock, 0
         while True:
             self._stood_since = None
@@ -149,7 +155,7 @@ class RelayServer(Server):
                 retries = 0
             fatal = self._negotiator.classify_error(error) == "fatal"
             if fatal or self._closing or not self._retry.allows(retries):
-                return error
+                raise error
             delay = max(self._retry.delay(retries, self._options.random()), getattr(error, "retry_after", None) or 0.0)
             retries += 1
             _log.warning("the relay connection is down (%s); next attempt in %.1f s", error, delay)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import TypeVar
 
 from sideband.errors import PeerError, SbrpError, SbrpErrorCode, SidebandError
 from sideband.peer.acceptance import Acceptor
@@ -24,6 +25,8 @@ from sideband.secure_relay.daemon_events import (
 )
 
 __all__ = ["TURN_BYTES", "RelaySessions"]
+
+_News = TypeVar("_News")
 
 _log = logging.getLogger("sideband.peer")
 
@@ -93,7 +96,7 @@ class RelaySessions:
         if isinstance(event, SessionData):
             session = self._sessions.get(event.session_id)
             if session is not None:
-                self._receive(session, event.plaintexts)
+                self._guard(session, session.receive, event.plaintexts)
         elif isinstance(event, SessionOpened):
             self._opened(event.session_id)
         elif isinstance(event, SessionPaused):
@@ -107,9 +110,9 @@ class RelaySessions:
         elif isinstance(event, SessionRefused):
             _log.warning("a client was refused: %s", event.message)
 
-    def _receive(self, session: Session, frames: list[bytes]) -> None:
+    def _guard(self, session: Session, act: Callable[[_News], None], news: _News) -> None:
         try:
-            session.receive(frames)
+            act(news)
         except Exception as error:  # noqa: BLE001  (a fault in handling one session must not end all the others)
             _log.exception("a session failed")
             session.fail(PeerError("cancelled", f"a session failed: {type(error).__name__}"))
@@ -130,7 +133,7 @@ class RelaySessions:
     def _signal(self, sid: int, signal: LinkSignal) -> None:
         session = self._sessions.get(sid)
         if session is not None:
-            session.signal(signal)
+            self._guard(session, session.signal, signal)
 
     def _over(self, sid: int, session: Session) -> None:
         task = asyncio.get_running_loop().create_task(self._say_farewell(sid, session), name="sideband farewell")

@@ -53,6 +53,7 @@ class Session:
         self._peer: Peer | None = None
         self._held: list[bytes] | None = None
         self._held_bytes = 0
+        self._paused = False
         self._timer: Timer | None = None
         self._timer_due = 0.0
         self._outcomes: dict[type[Any], Callable[[Any], None]] = {
@@ -74,7 +75,7 @@ class Session:
             sbp.ErrorReceived: lambda event: rpc.error_received(event.cid, event.code, event.message, event.data),
             sbp.CancelReceived: lambda event: rpc.handlers.cancelled(event.cid),
             sbp.CallsLost: lambda event: rpc.lost(event.cids),
-            sbp.NotificationReceived: lambda event: events.received(event.name, event.data),
+            sbp.NotificationReceived: lambda event: events.received(event.name, event.data, event.size),
             sbp.EventsLost: peer.events_lost,
             sbp.AppReceived: lambda event: peer.app_received(event.subject, event.data),
             sbp.StreamReceived: lambda event: peer.stream_received(event.data),
@@ -97,14 +98,20 @@ class Session:
         self._settle()
 
     def signal(self, signal: LinkSignal) -> None:
-        """Take in news about the link."""
+        """Take in news about the link. What makes no sense at the moment, as a relay may send, is ignored."""
         if self.error is not None:
             return
         if signal is LinkSignal.PAUSED:
+            self._paused = True
             self.connection.pause()
-            if self._peer is not None:
+            if self._peer is None:
+                self.fail(PeerError("not_connected", "the session was cut before its handshake was finished"))
+            else:
                 self._peer.apply(SessionPaused())
+        elif not self._paused:
+            return
         elif signal is LinkSignal.RESUMED:
+            self._paused = False
             # First the connection: what the peer sends on becoming active queues behind what is repeated.
             for event in self.connection.resumed():
                 self._outcomes[type(event)](event)

@@ -35,8 +35,8 @@ class Event:
 class Listener(Protocol):
     """Someone who takes events without waiting."""
 
-    def take(self, name: str, data: Any) -> None:
-        """Take one event."""
+    def take(self, name: str, data: Any, size: int) -> None:
+        """Take one event, whose frame had `size` bytes."""
 
     def close(self) -> asyncio.Task[None] | None:
         """Take no more; return the task that is still at work, cancelled."""
@@ -45,12 +45,13 @@ class Listener(Protocol):
 class Subscription:
     """The events of a pattern, as an async iterator: `async for event in peer.events.subscribe("file.>")`.
 
-    At most `limit` events wait. One that comes on top pushes out the oldest, and `Event.dropped` of the next event says
-    how many were lost; `dropped` is their sum. The iteration ends when the subscription or the peer is closed.
+    At most `limit` events and `max_bytes` wait. One that comes on top pushes out the oldest, and `Event.dropped` of the
+    next event says how many were lost; `dropped` is their sum. The iteration ends when the subscription or the peer is
+    closed.
     """
 
-    def __init__(self, limit: int, unsubscribe: Callable[[], None]) -> None:
-        self._queue = _BoundedQueue(limit)
+    def __init__(self, limit: int, max_bytes: int, unsubscribe: Callable[[], None]) -> None:
+        self._queue = _BoundedQueue(limit, max_bytes)
         self._unsubscribe = unsubscribe
 
     @property
@@ -63,9 +64,9 @@ class Subscription:
         """Events that can be read without waiting."""
         return len(self._queue)
 
-    def take(self, name: str, data: Any) -> None:
+    def take(self, name: str, data: Any, size: int) -> None:
         """Queue one event; for the peer."""
-        self._queue.put(name, data)
+        self._queue.put(name, data, size)
 
     def close(self) -> None:
         """Take no more events; what waits can still be read. Idempotent."""
@@ -97,7 +98,7 @@ class SyncListener:
         self._function = function
         self._report = report
 
-    def take(self, name: str, data: Any) -> None:
+    def take(self, name: str, data: Any, size: int) -> None:  # noqa: ARG002  (what waits for nothing needs no bound)
         """Call the function; what it raises is reported, and the other listeners still run."""
         try:
             result = self._function(Event(name, data))
@@ -115,17 +116,17 @@ class SyncListener:
 class AsyncListener:
     """A coroutine function, run for one event after the other by a task of its own."""
 
-    def __init__(self, function: Callable[[Event], Any], limit: int, report: Report) -> None:
+    def __init__(self, function: Callable[[Event], Any], limit: int, max_bytes: int, report: Report) -> None:
         self._function = function
         self._report = report
-        self._queue = _BoundedQueue(limit)
+        self._queue = _BoundedQueue(limit, max_bytes)
         self._task: asyncio.Task[None] | None = None
 
-    def take(self, name: str, data: Any) -> None:
+    def take(self, name: str, data: Any, size: int) -> None:
         """Queue one event."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name=f"sideband event {name}")
-        self._queue.put(name, data)
+        self._queue.put(name, data, size)
 
     def close(self) -> asyncio.Task[None] | None:
         """Stop; unless the handler itself asks for it, the event it is at is given up."""
@@ -155,9 +156,11 @@ class AsyncListener:
 class _BoundedQueue:
     """Keeps the newest items and counts what it pushed out."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, max_bytes: int) -> None:
         self._limit = limit
-        self._items: deque[tuple[str, Any]] = deque()
+        self._max_bytes = max_bytes
+        self._items: deque[tuple[str, Any, int]] = deque()
+        self._bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
         self._told = 0
@@ -166,13 +169,14 @@ class _BoundedQueue:
     def __len__(self) -> int:
         return len(self._items)
 
-    def put(self, name: str, data: Any) -> None:
+    def put(self, name: str, data: Any, size: int) -> None:
         if self._closed:
             return
-        if len(self._items) >= self._limit:
-            self._items.popleft()
+        self._items.append((name, data, size))
+        self._bytes += size
+        while len(self._items) > self._limit or (self._bytes > self._max_bytes and len(self._items) > 1):
+            self._bytes -= self._items.popleft()[2]
             self.dropped += 1
-        self._items.append((name, data))
         self._wake()
 
     async def get(self) -> Event | None:
@@ -186,7 +190,8 @@ class _BoundedQueue:
                 await self._waiter
             finally:
                 self._waiter = None
-        name, data = self._items.popleft()
+        name, data, size = self._items.popleft()
+        self._bytes -= size
         lost = self.dropped - self._told
         self._told = self.dropped
         return Event(name, data, lost)
