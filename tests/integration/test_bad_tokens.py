@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from sideband import Peer, RetryPolicy, TransportError
-from sideband.relay.tokens import encode_session_id
-from tests.support.relay_harness import Issuer, World, bearer
+from tests.support.relay_harness import World, bearer
+from tests.support.token_issuer import Issuer
 
 NEVER = RetryPolicy()
 HOUR = 3600.0
@@ -57,7 +57,7 @@ BAD: dict[str, tuple[Callable[[Issuer], str], str]] = {
     "signed by another issuer's key": (lambda _: Issuer().client(), "bad_signature"),
     "of another issuer": (lambda issuer: issuer.client(iss="https://other.example"), "wrong_issuer"),
     "for another audience": (lambda issuer: issuer.client(aud="sideband-control"), "wrong_audience"),
-    "with a zero sid": (lambda issuer: issuer.client(sid=encode_session_id(0)), "bad_session_id"),
+    "with a zero sid": (lambda issuer: issuer.client(sid=0), "bad_session_id"),
 }
 
 

@@ -12,7 +12,8 @@ from sideband.errors import PeerError, TokenError
 from sideband.peer import IdentityTokenVerifier, Peer, PeerIdentity
 from sideband.relay.jwks import LocalKeys
 from sideband.relay.tokens import encode_session_id
-from tests.support.relay_harness import ISSUER, Issuer, World, bearer, until
+from tests.support.relay_harness import World, bearer, until
+from tests.support.token_issuer import ISSUER, Issuer
 
 TYPE = "sideband-identity+jwt"
 
@@ -111,9 +112,8 @@ async def test_the_daemon_learns_who_is_there(world: World) -> None:
     issuer, seen = world.relay.issuer, list[PeerIdentity | None]()
 
     def params() -> Any:
-        sid = encode_session_id(77)
-        token = issuer.sign(claims(sid=sid), typ=TYPE)
-        return bearer(issuer.client(sid=sid), metadata={"sideband:identity": token})
+        token = issuer.sign(claims(sid=encode_session_id(77)), typ=TYPE)
+        return bearer(issuer.client(sid=77), metadata={"sideband:identity": token})
 
     await world.daemon(lambda peer: seen.append(peer.identity), verify_identity=verifier(issuer))
     async with world.client(params=params):

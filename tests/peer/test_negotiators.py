@@ -21,9 +21,9 @@ from sideband.errors import (
 )
 from sideband.identity import IdentityTrust, MemoryIdentityKeyStore, generate_identity_key_pair
 from sideband.peer import ConnectionParams, classify_error, relay_client_negotiator, relay_daemon_negotiator
-from sideband.relay.tokens import encode_session_id
 from sideband.transport import memory_pair
-from tests.support.relay_harness import Issuer, bearer
+from tests.support.relay_harness import bearer
+from tests.support.token_issuer import Issuer
 
 FATAL = [
     IdentityRefusedError("refused", expected=None, received="SHA256:00"),
@@ -115,7 +115,7 @@ def test_one_401_is_retried_with_a_new_token(make: Any) -> None:
 
 async def test_the_session_id_is_read_from_the_token() -> None:
     near, far = memory_pair()
-    negotiator = client(lambda: bearer(Issuer().client(sid=encode_session_id(0x0102030405060708))))
+    negotiator = client(lambda: bearer(Issuer().client(sid=0x0102030405060708)))
     await negotiator.get_connection_params()
     await far.close()
     with pytest.raises(TransportError):

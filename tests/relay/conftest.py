@@ -2,8 +2,6 @@
 
 import asyncio
 import heapq
-import json
-import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -11,8 +9,6 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from joserfc import jws
-from joserfc.jwk import OKPKey
 
 from sideband._native import decode_control, decode_frame
 from sideband.errors import SbrpErrorCode
@@ -20,11 +16,9 @@ from sideband.relay.config import RelayConfig
 from sideband.relay.core import Relay
 from sideband.relay.jwks import LocalKeys
 from sideband.relay.server import create_relay_app, create_verifier, runner_options
-from sideband.relay.tokens import encode_session_id
 from sideband.secure_relay.frames import FrameType
 from sideband.transport import Connection, ConnectOptions, WebSocketTransport
-
-ISSUER = "https://control.example"
+from tests.support.token_issuer import ISSUER, Issuer
 
 
 class ManualClock:
@@ -69,40 +63,6 @@ class ManualTimer:
 
     def cancel(self) -> None:
         self.cancelled.add(self.number)
-
-
-@dataclass
-class Issuer:
-    """Signs tokens as the control plane does."""
-
-    clock: ManualClock
-    kid: str = "k1"
-    key: OKPKey = field(default_factory=lambda: OKPKey.generate_key("Ed25519"))
-
-    def jwks(self) -> dict[str, Any]:
-        return {"keys": [{**self.key.as_dict(private=False), "alg": "EdDSA", "use": "sig", "kid": self.kid}]}
-
-    def sign(self, claims: dict[str, Any], **header: Any) -> str:
-        registry = PlainEdDSA()
-        protected = {"alg": "EdDSA", "typ": "sbrp-relay+jwt", "kid": self.kid, **header}
-        return jws.serialize_compact(protected, json.dumps(claims).encode(), self.key, registry=registry)
-
-    def client(self, daemon_id: str = "d_1", sid: int | None = None, **claims: Any) -> str:
-        now = self.clock.unix()
-        sid = secrets.randbits(63) + 1 if sid is None else sid
-        base = {"iss": ISSUER, "aud": "sideband-relay", "iat": now, "exp": now + 120, "sub": "u_1", "role": "client"}
-        return self.sign({**base, "did": daemon_id, "sid": encode_session_id(sid), "scp": ["session:create"], **claims})
-
-    def daemon(self, daemon_id: str = "d_1", *, resume: bool = True, **claims: Any) -> str:
-        now = self.clock.unix()
-        base = {"iss": ISSUER, "aud": "sideband-relay", "iat": now, "exp": now + 3600, "sub": daemon_id}
-        scopes = ["session:resume"] if resume else []
-        return self.sign({**base, "role": "daemon", "did": daemon_id, "scp": scopes, **claims})
-
-
-class PlainEdDSA(jws.JWSRegistry):
-    def get_alg(self, name: str) -> Any:
-        return self.algorithms[name]
 
 
 @dataclass
@@ -185,7 +145,7 @@ async def start_relay(clock: ManualClock) -> AsyncIterator[StartRelay]:
     async def start(
         *, keys: Any = None, issuer: Issuer | None = None, tls: ssl.SSLContext | None = None, **settings: Any
     ) -> Running:
-        issuer = issuer or Issuer(clock)
+        issuer = issuer or Issuer(clock.unix)
         parts = {name: settings.pop(name) for name in ("sids", "directory", "tap") if name in settings}
         base = {
             "issuer": ISSUER,

@@ -520,7 +520,7 @@ async def test_jwks_unreachable_at_start_and_later(start_relay, clock) -> None:
 async def test_a_key_rotated_under_load_refuses_nobody(start_relay, clock) -> None:
     running = await start_relay()
     old = running.issuer
-    new = type(old)(clock, kid="k2")
+    new = type(old)(clock.unix, kid="k2")
     published = [old]
 
     async def fetch() -> object:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import secrets
 import socket
 import struct
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
-from joserfc import jws
-from joserfc.jwk import OKPKey
 
 from sideband.identity import IdentityKeyPair, IdentityTrust, MemoryIdentityKeyStore, generate_identity_key_pair
 from sideband.peer.create import create_peer
@@ -31,43 +25,11 @@ from sideband.relay.config import RelayConfig
 from sideband.relay.core import Relay
 from sideband.relay.jwks import LocalKeys
 from sideband.relay.server import create_relay_app, create_verifier, runner_options
-from sideband.relay.tokens import encode_session_id
 from sideband.transport import Transport, WebSocketTransport
+from tests.support.token_issuer import DAEMON, ISSUER, Issuer
 
-ISSUER = "https://control.example"
-DAEMON = "d_1"
 QUICK = RetryPolicy(mode="on-error", initial=0.05, max=0.2)
 PAUSE = ConnectionPolicy(on_disconnect="pause")
-
-
-class _PlainEdDSA(jws.JWSRegistry):
-    def get_alg(self, name: str) -> Any:
-        return self.algorithms[name]
-
-
-@dataclass
-class Issuer:
-    """Signs tokens as the control plane does."""
-
-    kid: str = "k1"
-    key: OKPKey = field(default_factory=lambda: OKPKey.generate_key("Ed25519"))
-
-    def jwks(self) -> dict[str, Any]:
-        return {"keys": [{**self.key.as_dict(private=False), "alg": "EdDSA", "use": "sig", "kid": self.kid}]}
-
-    def sign(self, claims: dict[str, Any], *, typ: str = "sbrp-relay+jwt", **header: Any) -> str:
-        protected = {"alg": "EdDSA", "typ": typ, "kid": self.kid, **header}
-        return jws.serialize_compact(protected, json.dumps(claims).encode(), self.key, registry=_PlainEdDSA())
-
-    def client(self, daemon_id: str = DAEMON, **claims: Any) -> str:
-        now, sid = int(time.time()), secrets.randbits(63) + 1
-        base = {"iss": ISSUER, "aud": "sideband-relay", "iat": now, "exp": now + 120, "sub": "u_1", "role": "client"}
-        return self.sign({**base, "did": daemon_id, "sid": encode_session_id(sid), "scp": ["session:create"], **claims})
-
-    def daemon(self, daemon_id: str = DAEMON, **claims: Any) -> str:
-        now = int(time.time())
-        base = {"iss": ISSUER, "aud": "sideband-relay", "iat": now, "exp": now + 3600, "sub": daemon_id}
-        return self.sign({**base, "role": "daemon", "did": daemon_id, "scp": ["session:resume"], **claims})
 
 
 def bearer(token: str, endpoint: str | None = None, **more: Any) -> ConnectionParams:
