@@ -72,7 +72,7 @@ class SbpConnection:
         SbpError: 1002 when `local` does not make a valid handshake.
     """
 
-    __slots__ = ("_handshake", "_inbound", "_recovery", "_state", "opener")
+    __slots__ = ("_greeted", "_handshake", "_inbound", "_recovery", "_state", "opener")
 
     def __init__(
         self,
@@ -87,6 +87,7 @@ class SbpConnection:
         limits: SbpLimits = DEFAULT_LIMITS,
     ) -> None:
         self.opener = opener
+        self._greeted = False
         caps = [cap for cap in local.caps if cap not in _IMPLEMENTED or _usable(cap, resumable, max_frame_payload)]
         metadata = dict(local.metadata)
         if FRAG_1 in caps:
@@ -248,6 +249,11 @@ class SbpConnection:
         out: list[bytes] = []
         if state.paused:
             return out
+        if not self._greeted and state.control:
+            # After a cut during the handshake, not even the state goes ahead of it.
+            self._greeted = True
+            out += state.control
+            state.control.clear()
         order = state.order
         if order is not None and not state.closed and (order.ack_due or order.state_due):
             stating = order.state_due
