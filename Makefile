@@ -58,6 +58,10 @@ bench: .make/native ## Compare with the rivals in one run, write benches/reports
 fuzz: .make/venv ## Fuzz every decoder, FUZZ_SECONDS (10) a target; needs cargo-fuzz and a nightly toolchain
 	@PY="$(CURDIR)/$(PY)" FUZZ_SECONDS=$(FUZZ_SECONDS) sh scripts/fuzz.sh
 
+.PHONY: conformance
+conformance: .make/native ## The WebSocket conformance suite against the relay's protocol; needs Python 2.7 (PYTHON27=...)
+	@PY="$(CURDIR)/$(PY)" PYTHON27="$(PYTHON27)" sh scripts/conformance.sh
+
 .PHONY: lint
 lint: lint-rust lint-python ## Formatting, lints, types, stubs, import contracts
 

@@ -12,14 +12,13 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
-__all__ = ["Outlet", "binary_frame", "close_frame", "ping_frame", "pong_frame"]
+__all__ = ["Outlet", "binary_frame", "close_frame", "ping_frame", "pong_frame", "wire_header"]
 
 _SMALL_BYTES: Final = 2048
 _GATHERED_BYTES: Final = 16_384
 _LARGE_BYTES: Final = 32_768
 
 _BINARY: Final = 0x82
-_SHORT_HEADERS: Final = tuple(bytes((_BINARY, size)) for size in range(126))
 _pack_medium: Final = Struct("!BBH").pack
 _pack_long: Final = Struct("!BBQ").pack
 
@@ -224,12 +223,19 @@ class Outlet:
 
 def binary_frame(message: bytes) -> bytes:
     """Return a WebSocket binary frame, unmasked as a server's are."""
-    return _binary_header(len(message)) + message
+    return wire_header(_BINARY, len(message)) + message
+
+
+def wire_header(first: int, size: int) -> bytes:
+    """Return the header of an unmasked WebSocket frame; `first` is its first byte, flags and opcode."""
+    if size < 126:
+        return bytes((first, size))
+    return _pack_medium(first, 126, size) if size < 65_536 else _pack_long(first, 127, size)
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
     """Return a WebSocket close frame; the reason is cut to 123 bytes."""
-    payload = code.to_bytes(2, "big") + reason.encode()[:123]
+    payload = code.to_bytes(2, "big") + reason.encode()[:123].decode(errors="ignore").encode()
     return bytes((0x88, len(payload))) + payload
 
 
@@ -241,9 +247,3 @@ def ping_frame() -> bytes:
 def pong_frame(payload: bytes) -> bytes:
     """Return the WebSocket pong for a ping's payload (at most 125 bytes)."""
     return bytes((0x8A, len(payload))) + payload
-
-
-def _binary_header(size: int) -> bytes:
-    if size < 126:
-        return _SHORT_HEADERS[size]
-    return _pack_medium(_BINARY, 126, size) if size < 65_536 else _pack_long(_BINARY, 127, size)
