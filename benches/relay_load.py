@@ -193,18 +193,17 @@ def discard_all(receivers: list[socket.socket], size: int) -> None:
     left = dict.fromkeys(receivers, size)
     with selectors.DefaultSelector() as selector:
         for receiver in receivers:
-            selector.register(receiver, selectors.EVENT_READ)
+            selector.register(receiver, selectors.EVENT_READ, receiver)
         while left:
             for key, _ in selector.select(60):
-                receiver = key.fileobj
-                assert isinstance(receiver, socket.socket)
-                received = receiver.recv_into(_buffer, min(left[receiver], _BUFFER))
+                ready: socket.socket = key.data
+                received = ready.recv_into(_buffer, min(left[ready], _BUFFER))
                 if not received:
                     raise ConnectionError("the relay hung up")
-                left[receiver] -= received
-                if not left[receiver]:
-                    del left[receiver]
-                    selector.unregister(receiver)
+                left[ready] -= received
+                if not left[ready]:
+                    del left[ready]
+                    selector.unregister(ready)
 
 
 class _PlainEdDSA(jws.JWSRegistry):

@@ -153,8 +153,8 @@ def _slow_consumers(result: SuiteResult, clients: int) -> None:
         )
     columns = ["frames", "clients that do not read", "bound", "grown at twice the limit each", "at most"]
     note = (
-        "A daemon sends to each in turn as fast as it can, four times the limit of 2 MiB a client. The kernel takes some "
-        "of it, and a client over its limit is cut."
+        "A daemon sends to each in turn as fast as it can, four times the limit of 2 MiB a client. The kernel takes "
+        "some of it, and a client over its limit is cut."
     )
     result.tables.append(Table("Slow consumers", columns, rows, note))
 
@@ -234,13 +234,18 @@ def _fan_out(
     turn = b"".join(frames)
     turns = mebibytes * MIB // 16_000
     start = time.perf_counter()
-    sending = threads.submit(lambda: [daemon.sendall(turn) for _ in range(turns)])
+    sending = threads.submit(_send_turns, daemon, turn, turns)
     discard_all(clients[1:] if slow else clients, turns * (16_000 + 13 + 4))
     seconds = time.perf_counter() - start
     sending.result()
     for client in clients:
         client.close()
     return seconds
+
+
+def _send_turns(daemon: socket, turn: bytes, turns: int) -> None:
+    for _ in range(turns):
+        daemon.sendall(turn)
 
 
 @contextmanager
