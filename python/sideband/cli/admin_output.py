@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sideband.cli.output import print_event
+from sideband.cli.output import console, print_event
 
 __all__ = ["print_made", "print_rows"]
 
@@ -19,16 +19,15 @@ def print_made(event: str, made: Mapping[str, Any], json_output: bool) -> None:
     if json_output:
         print_event(event, **made)
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(show_header=False, box=None)
     for name, value in made.items():
         table.add_row(name, _text(name, value))
-    console = Console()
-    console.print(table, soft_wrap=True)
+    terminal = console()
+    terminal.print(table, soft_wrap=True)
     if any(name in made for name in _SECRETS):
-        console.print("Keep the secret now: it is not shown again.")
+        terminal.print("Keep the secret now: it is not shown again.")
 
 
 def print_rows(event: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], json_output: bool) -> None:
@@ -37,7 +36,6 @@ def print_rows(event: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[
         for row in rows:
             print_event(event, **{name: _plain(value) for name, value in row.items()})
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None)
@@ -45,7 +43,7 @@ def print_rows(event: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(_text(column, row.get(column)) for column in columns))
-    Console().print(table)
+    console().print(table)
 
 
 def _plain(value: Any) -> Any:

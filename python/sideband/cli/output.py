@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sideband.errors import (
     CloudApiError,
@@ -20,6 +20,9 @@ from sideband.errors import (
     TransportError,
 )
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 __all__ = [
     "EXIT_AUTHENTICATION",
     "EXIT_FAILURE",
@@ -28,6 +31,7 @@ __all__ = [
     "EXIT_OFFLINE",
     "EXIT_OK",
     "EXIT_USAGE",
+    "console",
     "exit_code",
     "print_error",
     "print_event",
@@ -69,6 +73,13 @@ def exit_code(error: SidebandError) -> int:
             SbrpErrorCode.DAEMON_OFFLINE: EXIT_OFFLINE,
         }.get(error.code, EXIT_FAILURE)
     return EXIT_FAILURE
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a terminal that shows text to the letter: `:AB:` in a fingerprint is no emoji, `[x]` is no markup."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
 def print_event(event: str, **fields: Any) -> None:

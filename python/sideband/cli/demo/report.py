@@ -6,11 +6,10 @@ import time
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from sideband.cli.demo.run import DemoResult
-from sideband.cli.output import print_event
+from sideband.cli.output import console, print_event
 
 __all__ = ["JsonReport", "TerminalReport"]
 
@@ -72,7 +71,7 @@ class TerminalReport:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._errors = Console(stderr=True, highlight=False)
+        self._errors = console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
