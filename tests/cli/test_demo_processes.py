@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,14 +29,14 @@ DONE_KEYS = {
 class Demo:
     """A running demo, its temporary folder under one of the test's own."""
 
-    def __init__(self, temporary: Path, *arguments: str) -> None:
+    def __init__(self, temporary: Path, *arguments: str, stdout: int, stderr: int, **environment: str) -> None:
         self.temporary = temporary
         self.process = subprocess.Popen(
             [*COMMAND, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             text=True,
-            env={**os.environ, "TMPDIR": str(temporary)},
+            env={**os.environ, "TMPDIR": str(temporary), **environment},
         )
         self.children: list[psutil.Process] = []
 
@@ -62,9 +65,15 @@ class Demo:
 
 
 @contextmanager
-def demo(temporary: Path, *arguments: str) -> Iterator[Demo]:
+def demo(
+    temporary: Path,
+    *arguments: str,
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
+    **environment: str,
+) -> Iterator[Demo]:
     temporary.mkdir(exist_ok=True)
-    running = Demo(temporary, *arguments)
+    running = Demo(temporary, *arguments, stdout=stdout, stderr=stderr, **environment)
     try:
         yield running
     finally:
@@ -76,6 +85,13 @@ def demo(temporary: Path, *arguments: str) -> Iterator[Demo]:
 @pytest.fixture
 def temporary(tmp_path: Path) -> Path:
     return tmp_path / "temporary"
+
+
+def read_until_closed(screen: int, shown: bytearray) -> None:
+    # The end of a terminal whose other side was closed is an error on Linux.
+    with contextlib.suppress(OSError):
+        while data := os.read(screen, 4096):
+            shown.extend(data)
 
 
 def test_eight_mebibytes_with_json(temporary: Path) -> None:
@@ -108,41 +124,75 @@ def test_eight_mebibytes_with_json(temporary: Path) -> None:
     assert relay["places_searched"] > 0
 
 
-@pytest.mark.parametrize("size", ["0", "1B"])
-def test_the_smallest_payloads(temporary: Path, size: str) -> None:
-    with demo(temporary, "--size", size, "--json") as running:
+def test_the_smallest_payload(temporary: Path) -> None:
+    with demo(temporary, "--size", "0", "--json") as running:
         code, events, _ = running.end()
         assert list(temporary.iterdir()) == []
     assert code == 0
     assert events[-1]["ok"] is True
-    assert events[-1]["bytes"] == int(size.removesuffix("B"))
+    assert events[-1]["bytes"] == events[-1]["frames"] == 0
     assert events[-2]["blocks"] > 0, "the relay searches for the marker even then"
 
 
-def test_a_file_and_the_summary_for_people(temporary: Path, tmp_path: Path) -> None:
+def test_a_file_on_a_narrow_terminal_without_colour(temporary: Path, tmp_path: Path) -> None:
     content = b"".join(b"%d\n" % number for number in range(30_000))
     (tmp_path / "file with space.txt").write_bytes(content)
-    with demo(temporary, "--file", str(tmp_path / "file with space.txt")) as running:
-        out, errors = running.process.communicate(timeout=90)
+    screen, terminal = os.openpty()
+    shown = bytearray()
+    reading = threading.Thread(target=read_until_closed, args=(screen, shown))
+    reading.start()
+    settings = {"COLUMNS": "40", "NO_COLOR": "1", "TERM": "xterm-256color"}
+    with demo(temporary, "--file", str(tmp_path / "file with space.txt"), stderr=terminal, **settings) as running:
+        os.close(terminal)
+        out, _ = running.process.communicate(timeout=90)
         assert list(temporary.iterdir()) == []
+    reading.join()
+    os.close(screen)
     assert running.process.returncode == 0
     assert hashlib.sha256(content).hexdigest() in out
     for word in ("SHA256:", "session", "handshake", "MB/s", "at all three places", "saw no plaintext", "frames"):
         assert word in out
-    assert "pinned the daemon's key" in errors
+    told = shown.decode()
+    assert "there and back" in told, "the progress bar"
+    fingerprint = out.splitlines()[0].split()[1]
+    assert fingerprint in told, "never cut, so that it can be compared"
+    assert re.search(r"\x1b\[[0-9;]*3[0-9]", told) is None
     assert (tmp_path / "file with space.txt").read_bytes() == content
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_ctrl_c_leaves_nothing_behind(temporary: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("arguments", [["--json"], []], ids=["json", "text"])
+def test_a_reader_that_goes_away_ends_it_quietly(temporary: Path, arguments: list[str]) -> None:
+    """As `sideband demo | head -n 1` does."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with demo(temporary, "--size", "0", *arguments, stdout=writing) as running:
+        os.close(writing)
+        _, errors = running.process.communicate(timeout=90)
+        assert list(temporary.iterdir()) == []
+    assert running.process.returncode == 1
+    assert "Traceback" not in errors
+    assert "Exception ignored" not in errors
+
+
+def test_ctrl_c_leaves_nothing_behind_and_no_secret_shows_before(temporary: Path) -> None:
     with demo(temporary, "--size", "1TiB", "--json") as running:
         running.until("progress")
         assert len(running.children) == 3
-        running.process.send_signal(number)
+        commands = " ".join(part for child in running.children for part in child.cmdline())
+        environments = " ".join(value for child in running.children for value in child.environ().values())
+        (folder,) = temporary.iterdir()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        secrets = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log"]
+        assert secrets
+        assert [path for path in secrets if path.stat().st_mode & 0o077 and path.parent == folder] == []
+        logs = "".join(path.read_text() for path in folder.glob("*.log"))
+        running.process.send_signal(signal.SIGINT)
         code, _, errors = running.end()
         running.assert_nothing_is_left()
     assert code == 130
     assert errors == ""
+    for secret in ("sbnd_", "eyJ"):
+        assert secret not in commands + environments + logs
 
 
 def test_ctrl_c_while_starting_leaves_nothing_behind(temporary: Path) -> None:
@@ -156,16 +206,17 @@ def test_ctrl_c_while_starting_leaves_nothing_behind(temporary: Path) -> None:
     assert running.process.returncode == 130
 
 
-def test_a_second_ctrl_c_does_not_leave_more_behind_than_one(temporary: Path) -> None:
+def test_signals_of_any_kind_twice_leave_no_more_behind(temporary: Path) -> None:
     with demo(temporary, "--size", "1TiB", "--json") as running:
         running.until("progress")
         for child in running.children:
             child.suspend()
+        running.process.send_signal(signal.SIGHUP)
         running.process.send_signal(signal.SIGINT)
-        running.process.send_signal(signal.SIGINT)
-        code, _, _ = running.end()
+        code, _, errors = running.end()
         running.assert_nothing_is_left()
     assert code == 130
+    assert errors == ""
 
 
 @pytest.mark.parametrize("victim", ["server_process", "daemon_process", "client_process"])
@@ -203,26 +254,9 @@ def test_two_at_once(temporary: Path, tmp_path: Path) -> None:
         assert events[0]["url"] != first_ready["url"]
         assert events[-1]["ok"] is True
         first.until("progress")
-        first.process.send_signal(signal.SIGINT)
+        first.process.send_signal(signal.SIGTERM)
         assert first.end()[0] == 130
         first.assert_nothing_is_left()
-
-
-def test_no_secret_is_in_a_command_line_or_readable_by_others(temporary: Path) -> None:
-    with demo(temporary, "--size", "1TiB", "--json") as running:
-        running.until("progress")
-        commands = " ".join(part for child in running.children for part in child.cmdline())
-        environments = " ".join(value for child in running.children for value in child.environ().values())
-        (folder,) = temporary.iterdir()
-        assert folder.stat().st_mode & 0o777 == 0o700
-        secrets = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log"]
-        assert secrets
-        assert [path for path in secrets if path.stat().st_mode & 0o077 and path.parent == folder] == []
-        logs = "".join(path.read_text() for path in folder.glob("*.log"))
-        running.process.send_signal(signal.SIGINT)
-        running.end()
-    for secret in ("sbnd_", "eyJ"):
-        assert secret not in commands + environments + logs
 
 
 @pytest.mark.parametrize(
@@ -231,6 +265,7 @@ def test_no_secret_is_in_a_command_line_or_readable_by_others(temporary: Path) -
         (["--size", "lots"], "a size is a number and a unit"),
         (["--file", "no-such-file"], "cannot read no-such-file"),
         (["--file", "/"], "cannot read /"),
+        (["--file", os.devnull], "is not a regular file"),
         (["--size", "1MiB", "--file", "x"], "exclude each other"),
     ],
 )
