@@ -15,6 +15,7 @@ from sideband.control import ids, signing
 from sideband.control.secrets import ServerSecret
 from sideband.control.store import Database, directory, schema
 from sideband.control.store.audit import add_audit
+from sideband.control.store.database import wait_for_turn
 from sideband.control.store.live import add_kick
 from sideband.errors import ConfigError, NotFoundError
 
@@ -253,6 +254,7 @@ class Administration:
 
     async def _free_name(self, connection: AsyncConnection, table: Table, name: str) -> None:
         _check_name(name)
+        await wait_for_turn(connection)
         if await directory.find_id(connection, table, name) is not None:
             raise ConfigError(f"the name {name!r} is taken; choose another")
 

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sideband.control.secrets import ServerSecret
 from sideband.control.store import Database
+from sideband.control.store.database import wait_for_turn
 from sideband.control.store.rows import SigningKeyRow
 from sideband.control.store.signing_keys import (
     add_signing_key,
@@ -87,6 +88,7 @@ class SigningKeys:
             StoreError: the store failed, or its keys do not open with this data folder's secret.
         """
         async with self._database.write() as connection:
+            await wait_for_turn(connection)
             if not await all_signing_keys(connection):
                 await add_key(connection, self._secret, self._now())
         await self.refresh()
@@ -169,6 +171,7 @@ async def rotate(connection: AsyncConnection, secret: ServerSecret, now: int, *,
     Raises:
         ConfigError: a rotation is still under way and `immediately` is not set.
     """
+    await wait_for_turn(connection)
     await purge_signing_keys(connection, now)
     present = await all_signing_keys(connection)
     if len(present) > 1 and not immediately:

@@ -13,14 +13,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Table, event, make_url
+from sqlalchemy import URL, Table, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from sideband.errors import ConfigError, StoreError
 
-__all__ = ["Database", "insert_ignore", "insert_or_update", "sqlite_url"]
+__all__ = ["Database", "insert_ignore", "insert_or_update", "sqlite_url", "wait_for_turn"]
 
 BUSY_TIMEOUT_SECONDS = 5.0
 """How long a statement waits for another process's lock, and PostgreSQL for an answer, before it fails."""
@@ -38,6 +38,7 @@ def sqlite_url(path: Path) -> str:
 
 
 _T = TypeVar("_T")
+_TURN_LOCK = 0x5342_4E45
 
 
 class Database:
@@ -113,6 +114,16 @@ class Database:
         await self._engine.dispose()
 
 
+async def wait_for_turn(connection: AsyncConnection) -> None:
+    """Let one writing transaction after the other pass this point; each until it ends.
+
+    SQLite has one writer anyway. On PostgreSQL two could otherwise both find nothing, and both make what there must be
+    one of.
+    """
+    if connection.dialect.name == "postgresql":
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _TURN_LOCK})
+
+
 def insert_ignore(connection: AsyncConnection, table: Table, **values: Any) -> Any:
     """Return an INSERT that does nothing when the primary key is there already; its rowcount tells which."""
     return _insert(connection, table).values(**values).on_conflict_do_nothing()
@@ -160,9 +171,9 @@ def _cause(error: SQLAlchemyError) -> str:
     return type(getattr(error, "orig", None) or error).__name__
 
 
-def _create_engine(text: str, wait_seconds: float) -> AsyncEngine:
+def _create_engine(address: str, wait_seconds: float) -> AsyncEngine:
     try:
-        url = make_url(text)
+        url = make_url(address)
     except SQLAlchemyError as error:
         raise ConfigError("the store's URL is malformed; expected sqlite:///path or postgresql://host/name") from error
     match url.get_backend_name():
