@@ -13,12 +13,10 @@ from sideband.cli.demo import command as demo_command
 
 __all__ = ["app", "main"]
 
-_EPILOG = """Examples:
-
+_EPILOG = """\b
+Examples:
   sideband demo                      see the whole path work on this machine
-
   sideband serve                     run a control plane and a relay
-
   sideband COMMAND --help            what a command takes, with examples
 
 Exit codes: 0 ok, 1 failure, 2 usage, 3 authentication, 4 identity mismatch, 5 offline, 130 interrupted.

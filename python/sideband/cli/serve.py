@@ -20,12 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["EPILOG", "serve"]
 
-EPILOG = """Examples:
-
+EPILOG = """\b
+Examples:
   sideband serve                                     loopback, SQLite, port 8080
-
   sideband serve --port 0 --json                     a free port, its URL in the first line
-
   sideband serve --config /etc/sideband/server.toml --check
 """
 

@@ -14,14 +14,11 @@ __all__ = ["EPILOG", "demo"]
 
 DEFAULT_SIZE = "256MiB"
 
-EPILOG = """Examples:
-
+EPILOG = """\b
+Examples:
   sideband demo                          256 MiB of random bytes there and back
-
   sideband demo --size 1GiB              more of them
-
   sideband demo --file video.mp4         a file of yours, of any size
-
   sideband demo --json | tail -n 1       the result, for a program
 """
 
