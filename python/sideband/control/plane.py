@@ -14,6 +14,7 @@ from sideband.control.config import ControlConfig
 from sideband.control.secrets import ServerSecret, private_folder
 from sideband.control.signing import SigningKeys
 from sideband.control.store import Database, sqlite_url
+from sideband.control.store.database import BUSY_TIMEOUT_SECONDS
 from sideband.control.store.live import online_daemons
 from sideband.control.tokens import TokenIssuer
 
@@ -75,12 +76,15 @@ class ControlPlane:
         return int(self.clock() * 1000)
 
 
-async def open_store(data_dir: Path, database_url: str | None = None) -> tuple[Database, ServerSecret]:
+async def open_store(
+    data_dir: Path, database_url: str | None = None, *, wait_seconds: float = BUSY_TIMEOUT_SECONDS
+) -> tuple[Database, ServerSecret]:
     """Open the store of a data folder, made with mode 0700 if need be, and its secret.
 
     Args:
         data_dir: folder of `server.key` and, without a URL, of the SQLite file.
         database_url: another store, such as `postgresql://user@host/name`.
+        wait_seconds: how long a statement may wait; see `Database.open`.
 
     Raises:
         ConfigError: the folder or the secret is not safe to use, or the URL is malformed.
@@ -88,4 +92,5 @@ async def open_store(data_dir: Path, database_url: str | None = None) -> tuple[D
     """
     private_folder(data_dir)
     secret = ServerSecret.load(data_dir / SECRET_FILE)
-    return await Database.open(database_url or sqlite_url(data_dir / DATABASE_FILE)), secret
+    url = database_url or sqlite_url(data_dir / DATABASE_FILE)
+    return await Database.open(url, wait_seconds=wait_seconds), secret

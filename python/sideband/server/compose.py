@@ -149,7 +149,9 @@ async def compose_relay(
 
 
 async def _open_plane(stack: AsyncExitStack, settings: ServerSettings, endpoints: Endpoints) -> ControlPlane:
-    database, secret = await open_store(settings.data_dir, settings.store_url())
+    database, secret = await open_store(
+        settings.data_dir, settings.store_url(), wait_seconds=settings.database_wait_seconds
+    )
     stack.push_async_callback(database.close)
     return await ControlPlane.open(control_config(settings, endpoints), database, secret)
 

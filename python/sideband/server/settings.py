@@ -147,6 +147,7 @@ class ServerSettings(BaseSettings):
 
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("sideband") / "server")
     database_url: SecretStr | None = Field(default=None, description="Another store than SQLite in the data folder.")
+    database_wait_seconds: float = Field(default=5.0, gt=0, le=60, description="For a lock, or PostgreSQL's answer.")
     public_url: str | None = Field(
         default=None, description="Where clients reach this server; the listener when not given."
     )
