@@ -6,9 +6,9 @@
     async with await listen(...) as server:                    # accepts
         ...
 
-The names below live in `sideband.peer`, `sideband.identity`, `sideband.transport` and `sideband.errors`, which have some
-more. `sideband.cloud` adds accounts and Quick Connect codes, `sideband.secure_relay` is the protocol's low-level layer.
-Names are imported when they are first used, so that `import sideband` is quick.
+The names below live in `sideband.peer`, `sideband.identity`, `sideband.transport` and `sideband.errors`, which have
+some more; `sideband.secure_relay` is the protocol's low-level layer. Names are imported when they are first used, so
+that `import sideband` is quick.
 """
 
 from __future__ import annotations
