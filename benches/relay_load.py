@@ -51,7 +51,7 @@ class Issuer:
 
     def daemon(self, daemon_id: str) -> str:
         """Return a daemon's token."""
-        claims = {"sub": daemon_id, "role": "daemon", "did": daemon_id, "scp": []}
+        claims = {"sub": daemon_id, "role": "daemon", "did": daemon_id, "scp": ["session:resume"]}
         return self._sign({**claims, "lim": {"concurrent_sessions": 100_000}}, 3600)
 
     def _sign(self, claims: dict[str, Any], seconds: int) -> str:
