@@ -1,5 +1,6 @@
 """A store that is away for a while: what stands goes on, what is new is refused in time, and then all is well again."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,11 @@ import pytest
 from sideband._native import decode_frame, encode_frame
 from sideband.errors import TransportError
 from sideband.secure_relay.frames import FrameType
+
+
+def other_process(tmp_path: Path) -> sqlite3.Connection:
+    """Open the store as another process would; used in threads, because waiting for a lock must not stop the server."""
+    return sqlite3.connect(tmp_path / "data" / "sideband.db", isolation_level=None, check_same_thread=False, timeout=30)
 
 
 async def receive_data(connection: Any) -> bytes:
@@ -40,8 +46,8 @@ async def test_sessions_go_on_while_the_store_is_locked(
     client = await connect(sessions[0]["relayUrl"], sessions[0]["token"])
     sid = session_id(sessions[0]["token"])
 
-    with closing(sqlite3.connect(tmp_path / "data" / "sideband.db", isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
+    with closing(other_process(tmp_path)) as other:
+        await asyncio.to_thread(other.execute, "BEGIN EXCLUSIVE")
         for number in range(20):
             await client.send(encode_frame(FrameType.DATA, sid, bytes([number]) * 64))
             assert await receive_data(daemon) == bytes([number]) * 64
@@ -55,7 +61,7 @@ async def test_sessions_go_on_while_the_store_is_locked(
             assert response.status == 200
         async with http.get(server.private_url + "/healthz") as response:
             assert response.status == 200
-        other.execute("ROLLBACK")
+        await asyncio.to_thread(other.execute, "ROLLBACK")
 
     assert (await call(server.url, "daemon.renewToken", made["apiKey"]))[0] == 200
     second = await connect(sessions[1]["relayUrl"], sessions[1]["token"])
@@ -71,12 +77,12 @@ async def test_readiness_tells_that_the_store_does_not_answer(serve: Any, http: 
     server = await serve()
     async with http.get(server.private_url + "/readyz") as response:
         assert response.status == 200
-    with closing(sqlite3.connect(tmp_path / "data" / "sideband.db", isolation_level=None)) as other:
-        other.execute("ALTER TABLE alembic_version RENAME TO mislaid")
+    with closing(other_process(tmp_path)) as other:
+        await asyncio.to_thread(other.execute, "ALTER TABLE alembic_version RENAME TO mislaid")
         async with http.get(server.private_url + "/readyz") as response:
             assert response.status == 503
             assert (await response.json())["parts"] == {"store": False, "relay": True}
-        other.execute("ALTER TABLE mislaid RENAME TO alembic_version")
+        await asyncio.to_thread(other.execute, "ALTER TABLE mislaid RENAME TO alembic_version")
     async with http.get(server.private_url + "/readyz") as response:
         assert response.status == 200
 
