@@ -7,6 +7,7 @@ audit record.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -47,8 +48,11 @@ class Database:
     Open it with `await Database.open(url)`, which runs the migrations; close it with `await database.close()`.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, wait_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
         self._engine = engine
+        self._wait_seconds = wait_seconds
+        # SQLite's own queue is a sleep that doubles; waiting here is fair, and under load several times faster.
+        self._only_writer = asyncio.Lock() if engine.dialect.name == "sqlite" else None
 
     @classmethod
     async def open(cls, url: str, *, wait_seconds: float = BUSY_TIMEOUT_SECONDS) -> Database:
@@ -62,7 +66,7 @@ class Database:
             ConfigError: the URL is not one of SQLite or PostgreSQL.
             StoreError: the store cannot be reached, or its schema was made by a newer version of this package.
         """
-        database = cls(_create_engine(url, wait_seconds))
+        database = cls(_create_engine(url, wait_seconds), wait_seconds)
         try:
             async with database.write() as connection:
                 from sideband.control.migrations import upgrade
@@ -95,10 +99,22 @@ class Database:
         Raises:
             StoreError: the store is unreachable, locked for too long, full, or failed; nothing was changed.
         """
-        async with _mapped_errors(), self._engine.connect() as plain:
+        async with _mapped_errors(), self._turn(), self._engine.connect() as plain:
             connection = await plain.execution_options(sideband_write=True)
             async with connection.begin():
                 yield connection
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        if self._only_writer is None:
+            yield
+            return
+        async with asyncio.timeout(self._wait_seconds):
+            await self._only_writer.acquire()
+        try:
+            yield
+        finally:
+            self._only_writer.release()
 
     async def reading(self, query: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
         """Return what one query gives.
