@@ -98,10 +98,11 @@ impl Head {
             }
             short => (u64::from(short), rest, 6),
         };
+        let mask = *rest.first_chunk().ok_or(Ok(size))?;
+        // Only now, so that nothing is told earlier when the header comes in one piece than when it comes in several.
         if (short == 126 && payload_size < 126) || (short == 127 && payload_size < 65_536) || payload_size >> 63 != 0 {
             return Err(Err(protocol_error("a length is written in the shortest form")));
         }
-        let mask = *rest.first_chunk().ok_or(Ok(size))?;
         Ok(Self { fin, opcode, mask, size, payload_size: usize::try_from(payload_size).unwrap_or(usize::MAX) })
     }
 
