@@ -189,6 +189,23 @@ async def test_a_daemon_that_does_not_read_stops_its_clients_and_loses_nothing(s
         assert running.relay.table.dropped == {}
 
 
+async def test_clients_that_are_held_back_keep_little_of_what_they_send(start_relay) -> None:
+    running = await start_relay(**TIGHT)
+    async with raw_peer(running, running.issuer.daemon(), receive_buffer=4 * KIB):
+        await running.until(lambda: running.relay.is_online("d_1"))
+        clients = [await running.client(sid=sid) for sid in (1, 2, 3)]
+        connections = [running.relay.table.session(sid).client for sid in (1, 2, 3)]
+        sending = [
+            asyncio.create_task(client.send_many([encode_data(sid, bytes(65_536))] * 300))
+            for sid, client in enumerate(clients, 1)
+        ]
+        await running.until(lambda: not any(connection.reading for connection in connections))
+        assert all(connection.receiver.held_bytes <= 2 * 65_563 for connection in connections)
+        for task in sending:
+            task.cancel()
+        await asyncio.gather(*sending, return_exceptions=True)
+
+
 async def test_clients_held_back_are_let_go_when_their_daemon_is_lost(start_relay, control) -> None:
     running = await start_relay(**TIGHT)
     async with raw_peer(running, running.issuer.daemon(), receive_buffer=4 * KIB) as daemon:
