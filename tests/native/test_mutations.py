@@ -85,8 +85,7 @@ def sbrp(data: bytes) -> None:
 def session(data: bytes) -> None:
     opener = _native.ClientSession("c", _native.SessionKeys.from_bytes(*KEYS))
     for call in (lambda: opener.open(data), lambda: opener.open_frame(data), lambda: opener.open_frames([data])):
-        with pytest.raises(SbrpError):
-            call()
+        assert code_of(call) is not None
     # Nothing that was not sealed for this session changes it.
     assert opener.highest_received is None
     assert opener.check_integrity()
@@ -96,9 +95,7 @@ IDENTITY = _native.IdentityKeyPair.from_private_bytes(bytes(range(32)))
 
 
 def handshake(data: bytes) -> None:
-    with pytest.raises(SbrpError) as caught:
-        _native.verify_handshake_accept(data, "d", bytes(32))
-    assert caught.value.code == "handshake_failed"
+    assert code_of(lambda: _native.verify_handshake_accept(data, "d", bytes(32))) == "handshake_failed"
     answered = code_of(lambda: _native.process_handshake_init(data, "d", IDENTITY))
     assert answered == "handshake_failed" or (answered is None and len(data) == 32)
 
