@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import inspect
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from typing_extensions import override
 
-from sideband.errors import ConfigError, TransportError
+from sideband.errors import ConfigError, TokenError, TransportError
 from sideband.identity import FileIdentity, IdentityKeyPair, IdentityTrust, compute_fingerprint
 from sideband.peer.link import Link
 from sideband.peer.negotiator import ConnectionParams, ErrorClass, Negotiator, classify_error
 from sideband.peer.relay_client import RelayClient
 from sideband.peer.relay_link import RelayLink
+from sideband.peer.relay_token import session_id_of
 from sideband.secure_relay.client_endpoint import DEFAULT_HANDSHAKE_TIMEOUT
 from sideband.secure_relay.limits import DaemonLimits
 from sideband.transport.base import Connection
@@ -71,7 +69,7 @@ class _RelayClientNegotiator(Negotiator):
         client = await RelayClient.negotiate(
             connection,
             daemon_id=self._daemon_id,
-            session_id=_session_id_of_token(self._params.headers) if session_id is None else session_id,
+            session_id=_session_id_of_bearer(self._params.headers) if session_id is None else session_id,
             trust=self._trust,
             handshake_timeout=self._handshake_timeout,
         )
@@ -159,18 +157,11 @@ async def _answer(get_connection_params: GetConnectionParams) -> ConnectionParam
     return await params if inspect.isawaitable(params) else params
 
 
-def _session_id_of_token(headers: Mapping[str, str]) -> int:
-    token = next((value for name, value in headers.items() if name.lower() == "authorization"), "")
+def _session_id_of_bearer(headers: Mapping[str, str]) -> int:
+    bearer = next((value for name, value in headers.items() if name.lower() == "authorization"), "")
     try:
-        # The relay and the daemon verify; here the claim is only read, from a token this side was given for itself.
-        payload = token.removeprefix("Bearer ").split(".")[1]
-        claim = json.loads(_decode_base64url(payload))["sid"]
-        return int.from_bytes(_decode_base64url(claim), "big")
-    except (IndexError, KeyError, ValueError, TypeError, AttributeError, binascii.Error):
+        return session_id_of(bearer.removeprefix("Bearer "))
+    except TokenError:
         raise ConfigError(
             "the connection parameters name no session: give session_id, or a relay token for a client as bearer"
         ) from None
-
-
-def _decode_base64url(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
