@@ -3,7 +3,7 @@
 import pytest
 
 from sideband.errors import PeerError
-from sideband.protocol.streams_events import (
+from sideband.protocol.streams.events import (
     StreamAccepted,
     StreamDelivered,
     StreamFailed,
@@ -11,7 +11,7 @@ from sideband.protocol.streams_events import (
     StreamReadable,
     StreamWritable,
 )
-from sideband.protocol.streams_limits import ResetCode, StreamLimits
+from sideband.protocol.streams.limits import ResetCode, StreamLimits
 from tests.support.stream_network import StreamNetwork, read_all
 
 KIB, MIB = 1024, 1024 * 1024

@@ -4,8 +4,8 @@ import pytest
 
 from sideband._native import stream_encode_open, stream_encode_resume
 from sideband.errors import PeerError
-from sideband.protocol.streams_events import StreamFailed
-from sideband.protocol.streams_limits import ResetCode, StreamLimits
+from sideband.protocol.streams.events import StreamFailed
+from sideband.protocol.streams.limits import ResetCode, StreamLimits
 from tests.support.stream_network import StreamNetwork, read_all
 
 

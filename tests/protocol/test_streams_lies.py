@@ -17,10 +17,10 @@ from sideband._native import (
     stream_encode_resume,
     stream_encode_window,
 )
-from sideband.protocol.streams import Streams
-from sideband.protocol.streams_events import StreamFailed, StreamOpened
-from sideband.protocol.streams_limits import ResetCode, StreamLimits
-from sideband.protocol.streams_metadata import pack_metadata
+from sideband.protocol.streams.engine import Streams
+from sideband.protocol.streams.events import StreamFailed, StreamOpened
+from sideband.protocol.streams.limits import ResetCode, StreamLimits
+from sideband.protocol.streams.metadata import pack_metadata
 from tests.support.stream_network import StreamNetwork, read_all
 
 TOKEN = bytes(range(16))

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sideband.protocol.streams_events import StreamDelivered, StreamFailed, StreamOpened
-from sideband.protocol.streams_limits import StreamLimits
-from sideband.protocol.streams_stream import ByteStream
+from sideband.protocol.streams.events import StreamDelivered, StreamFailed, StreamOpened
+from sideband.protocol.streams.limits import StreamLimits
+from sideband.protocol.streams.stream import ByteStream
 from tests.support.stream_network import StreamEnd, StreamNetwork
 
 LIMITS = StreamLimits(

@@ -4,8 +4,8 @@ import pytest
 
 from sideband._native import stream_decode
 from sideband.errors import PeerError
-from sideband.protocol.streams_events import StreamWritable
-from sideband.protocol.streams_limits import StreamBudget, StreamLimits
+from sideband.protocol.streams.events import StreamWritable
+from sideband.protocol.streams.limits import StreamBudget, StreamLimits
 from tests.support.stream_network import StreamNetwork, read_all
 
 KIB, MIB = 1024, 1024 * 1024

@@ -16,11 +16,11 @@ from sideband.protocol.events import (
 )
 from sideband.protocol.fragments import FragmentBudget
 from sideband.protocol.handshake import STREAM_1, HandshakePayload
-from sideband.protocol.streams import Streams
-from sideband.protocol.streams_events import StreamEvent
-from sideband.protocol.streams_kept import KeptStreams
-from sideband.protocol.streams_limits import DEFAULT_STREAM_LIMITS, StreamBudget, StreamLimits
-from sideband.protocol.streams_stream import ByteStream
+from sideband.protocol.streams.engine import Streams
+from sideband.protocol.streams.events import StreamEvent
+from sideband.protocol.streams.kept import KeptStreams
+from sideband.protocol.streams.limits import DEFAULT_STREAM_LIMITS, StreamBudget, StreamLimits
+from sideband.protocol.streams.stream import ByteStream
 
 MAX_PAYLOAD = 65_508
 

@@ -34,21 +34,21 @@ from sideband._native import (
     stream_encode_window,
 )
 from sideband.errors import PeerError
-from sideband.protocol.streams_dispatch import Dispatch
-from sideband.protocol.streams_events import StreamEvent, StreamFailed, StreamWritable
-from sideband.protocol.streams_kept import KeptStreams
-from sideband.protocol.streams_limits import (
+from sideband.protocol.streams.dispatch import Dispatch
+from sideband.protocol.streams.events import StreamEvent, StreamFailed, StreamWritable
+from sideband.protocol.streams.kept import KeptStreams
+from sideband.protocol.streams.limits import (
     DEFAULT_STREAM_LIMITS,
     PROCESS_STREAMS,
     ResetCode,
     StreamBudget,
     StreamLimits,
 )
-from sideband.protocol.streams_metadata import pack_metadata
-from sideband.protocol.streams_receiving import Incoming
-from sideband.protocol.streams_schedule import Frame, Schedule
-from sideband.protocol.streams_sending import Outgoing
-from sideband.protocol.streams_stream import ByteStream
+from sideband.protocol.streams.metadata import pack_metadata
+from sideband.protocol.streams.receiving import Incoming
+from sideband.protocol.streams.schedule import Frame, Schedule
+from sideband.protocol.streams.sending import Outgoing
+from sideband.protocol.streams.stream import ByteStream
 
 __all__ = ["Streams"]
 

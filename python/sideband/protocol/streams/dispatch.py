@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from sideband._native import StreamWindow, stream_decode, stream_encode_reset
 from sideband.errors import SbpError
-from sideband.protocol.streams_events import StreamAccepted, StreamDelivered, StreamOpened, StreamReadable
-from sideband.protocol.streams_limits import ResetCode
-from sideband.protocol.streams_metadata import unpack_metadata
-from sideband.protocol.streams_receiving import Incoming
-from sideband.protocol.streams_sending import Outgoing
-from sideband.protocol.streams_stream import ByteStream
+from sideband.protocol.streams.events import StreamAccepted, StreamDelivered, StreamOpened, StreamReadable
+from sideband.protocol.streams.limits import ResetCode
+from sideband.protocol.streams.metadata import unpack_metadata
+from sideband.protocol.streams.receiving import Incoming
+from sideband.protocol.streams.sending import Outgoing
+from sideband.protocol.streams.stream import ByteStream
 
 if TYPE_CHECKING:
-    from sideband.protocol.streams import Streams
+    from sideband.protocol.streams.engine import Streams
 
 __all__ = ["Dispatch"]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sideband.errors import PeerError, PeerErrorCode
-from sideband.protocol.streams_events import StreamFailed
-from sideband.protocol.streams_limits import ResetCode
-from sideband.protocol.streams_receiving import Incoming
-from sideband.protocol.streams_sending import Outgoing
+from sideband.protocol.streams.events import StreamFailed
+from sideband.protocol.streams.limits import ResetCode
+from sideband.protocol.streams.receiving import Incoming
+from sideband.protocol.streams.sending import Outgoing
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from sideband.protocol.streams import Streams
-    from sideband.protocol.streams_kept import KeptStreams
+    from sideband.protocol.streams.engine import Streams
+    from sideband.protocol.streams.kept import KeptStreams
 
 __all__ = ["ByteStream"]
 

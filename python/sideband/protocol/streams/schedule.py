@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from sideband._native import STREAM_DATA_PREFIX_SIZE, StreamFramer
 
 if TYPE_CHECKING:
-    from sideband.protocol.streams_stream import ByteStream
+    from sideband.protocol.streams.stream import ByteStream
 
 __all__ = ["Frame", "Schedule"]
 

@@ -9,8 +9,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sideband.protocol.streams_events import StreamEvent, StreamFailed
-from sideband.protocol.streams_limits import (
+from sideband.protocol.streams.events import StreamEvent, StreamFailed
+from sideband.protocol.streams.limits import (
     DEFAULT_STREAM_LIMITS,
     PROCESS_STREAMS,
     ResetCode,
@@ -19,7 +19,7 @@ from sideband.protocol.streams_limits import (
 )
 
 if TYPE_CHECKING:
-    from sideband.protocol.streams_stream import ByteStream
+    from sideband.protocol.streams.stream import ByteStream
 
 __all__ = ["KeptStreams"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, final
 
 if TYPE_CHECKING:
-    from sideband.protocol.streams_stream import ByteStream
+    from sideband.protocol.streams.stream import ByteStream
 
 __all__ = [
     "StreamAccepted",
