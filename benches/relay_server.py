@@ -7,9 +7,9 @@ import sys
 from aiohttp import web
 
 from benches.processes import serve_until_stdin_closes
+from sideband.jwks import LocalKeys
 from sideband.relay.config import RelayConfig
 from sideband.relay.core import Relay
-from sideband.relay.jwks import LocalKeys
 from sideband.relay.server import create_relay_app, create_verifier, runner_options
 
 __all__: list[str] = []

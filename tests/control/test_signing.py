@@ -11,7 +11,7 @@ from sideband.control.plane import ControlPlane, open_store
 from sideband.control.secrets import ServerSecret, private_text
 from sideband.control.signing import EdDSARegistry, SigningKeys
 from sideband.errors import ConfigError, StoreError
-from sideband.relay.jwks import LocalKeys
+from sideband.jwks import LocalKeys
 from sideband.relay.tokens import TokenVerifier
 
 

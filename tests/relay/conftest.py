@@ -12,9 +12,9 @@ from aiohttp import web
 
 from sideband._native import decode_control, decode_frame
 from sideband.errors import SbrpErrorCode
+from sideband.jwks import LocalKeys
 from sideband.relay.config import RelayConfig
 from sideband.relay.core import Relay
-from sideband.relay.jwks import LocalKeys
 from sideband.relay.server import create_relay_app, create_verifier, runner_options
 from sideband.secure_relay.frames import FrameType
 from sideband.transport import Connection, ConnectOptions, WebSocketTransport

@@ -12,7 +12,7 @@ import pytest
 from sideband._native import encode_data, encode_handshake_init, encode_ping, encode_pong, encode_signal
 from sideband.errors import SbrpErrorCode as Code
 from sideband.errors import TransportError
-from sideband.relay.jwks import FetchedKeys
+from sideband.jwks import FetchedKeys
 from sideband.relay.table import DropReason
 from sideband.transport import Connection
 

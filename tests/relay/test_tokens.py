@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sideband.errors import TokenError
-from sideband.relay.jwks import LocalKeys
+from sideband.jwks import LocalKeys
 from sideband.relay.tokens import RelayToken, TokenVerifier, encode_session_id, token_from_request
 
 NOW = 1_763_700_000.0

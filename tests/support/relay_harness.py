@@ -13,6 +13,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from sideband.identity import IdentityKeyPair, IdentityTrust, MemoryIdentityKeyStore, generate_identity_key_pair
+from sideband.jwks import LocalKeys
 from sideband.peer.create import create_peer
 from sideband.peer.listening import listen
 from sideband.peer.negotiator import ConnectionParams
@@ -23,7 +24,6 @@ from sideband.peer.relay_negotiators import relay_client_negotiator, relay_daemo
 from sideband.peer.relay_server import RelayServer
 from sideband.relay.config import RelayConfig
 from sideband.relay.core import Relay
-from sideband.relay.jwks import LocalKeys
 from sideband.relay.server import create_relay_app, create_verifier, runner_options
 from sideband.transport import Transport, WebSocketTransport
 from tests.support.token_issuer import DAEMON, ISSUER, Issuer

@@ -1,9 +1,16 @@
 """Peers: lifecycle, calls, events, negotiators, servers (docs/protocol/peer.md)."""
 
+from sideband.jwks import PublishedKeys
 from sideband.peer.acceptance import OnConnection
 from sideband.peer.create import create_peer
 from sideband.peer.events import Event, Events, Subscription
-from sideband.peer.identity_token import IDENTITY_METADATA_KEY, IdentityTokenVerifier, IdentityVerifier, PeerIdentity
+from sideband.peer.identity_token import (
+    IDENTITY_METADATA_KEY,
+    IdentityTokenVerifier,
+    IdentityVerifier,
+    KeySource,
+    PeerIdentity,
+)
 from sideband.peer.lifecycle import PeerState
 from sideband.peer.link import Link, LinkInfo, LinkSignal
 from sideband.peer.listening import listen
@@ -28,6 +35,7 @@ __all__ = [
     "Events",
     "IdentityTokenVerifier",
     "IdentityVerifier",
+    "KeySource",
     "Link",
     "LinkInfo",
     "LinkSignal",
@@ -37,6 +45,7 @@ __all__ = [
     "PeerIdentity",
     "PeerOptions",
     "PeerState",
+    "PublishedKeys",
     "ReconnectCycle",
     "ReconnectResult",
     "RelayDaemonNegotiator",

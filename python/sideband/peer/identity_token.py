@@ -19,6 +19,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
 from sideband.errors import TokenError
+from sideband.jwks import PublishedKeys
 
 __all__ = [
     "IDENTITY_METADATA_KEY",
@@ -67,20 +68,33 @@ class KeySource(Protocol):
 class IdentityTokenVerifier:
     """Verifies identity tokens of one control plane for one daemon; what `listen(verify_identity=...)` wants.
 
+        verifier = IdentityTokenVerifier("https://control.example", "d_1")
+
     The signature (EdDSA only), type, audience, issuer, times and, where the token names one, the session are checked.
     A token is good for opening a session; that it expires later does not end the session.
 
     Args:
-        issuer: what `iss` must equal.
+        issuer: the control plane's URL, which `iss` must equal.
         daemon_id: what `aud` must contain.
-        keys: the issuer's published keys.
+        keys: the issuer's keys; by default `sideband.jwks.PublishedKeys(issuer)`, which fetches them when the first
+            token comes, and keeps them for five minutes.
         clock: Unix seconds.
+
+    Raises:
+        ConfigError: without `keys`, when `issuer` is no https URL; plain http is for this machine only.
     """
 
-    def __init__(self, issuer: str, daemon_id: str, keys: KeySource, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        issuer: str,
+        daemon_id: str,
+        keys: KeySource | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._issuer = issuer
         self._daemon_id = daemon_id
-        self._keys = keys
+        self._keys = PublishedKeys(issuer) if keys is None else keys
         self._clock = clock
         self._registry = _EdDSARegistry(strict_check_header=False)
 

@@ -16,10 +16,10 @@ from sideband.control.oidc import OidcTokens
 from sideband.control.plane import ControlPlane, open_store
 from sideband.control.secrets import private_folder
 from sideband.errors import ConfigError
+from sideband.jwks import FetchedKeys, LocalKeys, fetch_over_http
 from sideband.relay.config import RelayConfig
 from sideband.relay.core import Relay
 from sideband.relay.internal import InternalReporter, kick_routes
-from sideband.relay.jwks import FetchedKeys, LocalKeys, fetch_over_http
 from sideband.relay.limits import address_key, client_address
 from sideband.relay.server import create_verifier, mount_relay
 from sideband.relay.sids import SqliteSpentSids

@@ -1,14 +1,16 @@
-"""The issuer's public keys, as the relay holds them (docs/protocol/relay.md, "Tokens").
+"""The control plane's public keys, as those hold them who verify its tokens (docs/protocol/relay.md, "Tokens").
 
-`FetchedKeys` decides when to fetch; `fetch_over_http` fetches. In one process with the control plane, `LocalKeys` reads
-its document directly.
+`PublishedKeys` is what a daemon wants: it fetches by itself. Below it `FetchedKeys` decides when to fetch and
+`fetch_over_http` fetches. In one process with the control plane, `LocalKeys` reads its document directly.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import logging
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -18,15 +20,15 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 from yarl import URL
 
-from sideband.errors import TokenError
+from sideband.errors import ConfigError, TokenError
 from sideband.transport.failures import place
 from sideband.transport.proxy import proxy_from_environment
 
-__all__ = ["MAX_JWKS_BYTES", "FetchedKeys", "LocalKeys", "fetch_over_http", "parse_jwks"]
+__all__ = ["MAX_JWKS_BYTES", "FetchedKeys", "LocalKeys", "PublishedKeys", "fetch_over_http", "parse_jwks"]
 
 MAX_JWKS_BYTES = 64 * 1024
 
-_log = logging.getLogger("sideband.relay.jwks")
+_log = logging.getLogger("sideband.jwks")
 
 
 def parse_jwks(document: object) -> dict[str, OKPKey]:
@@ -78,7 +80,7 @@ class FetchedKeys:
     They are fetched again after `fresh_seconds`, and once for an unknown kid, at most every `retry_seconds`; whoever
     asks meanwhile waits for the same fetch. While the source cannot be reached, known keys are used until they are
     `stale_seconds` old: long enough to bridge a restart of the control plane, short enough that a key taken out of the
-    JWKS does not live on because somebody keeps the relay from fetching.
+    JWKS does not live on because somebody keeps this side from fetching.
 
     Args:
         fetch: returns the JWKS; may raise OSError, ValueError, TimeoutError or aiohttp's ClientError.
@@ -109,7 +111,7 @@ class FetchedKeys:
 
     @property
     def usable(self) -> bool:
-        """Whether there are keys that may be used now; part of the relay's readiness."""
+        """Whether there are keys that may be used now; a relay without any is not ready."""
         return bool(self._keys) and self._age() <= self._stale_seconds
 
     async def refresh(self) -> bool:
@@ -139,10 +141,40 @@ class FetchedKeys:
             self._tried_at = self._clock()
             try:
                 self._keys = parse_jwks(await self._fetch())
-            except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
+            except (aiohttp.ClientError, OSError, ValueError, RecursionError, TimeoutError) as error:
                 _log.warning("jwks_fetch_failed", extra={"cause": type(error).__name__})
             else:
                 self._fetched_at = self._clock()
+
+
+class PublishedKeys(FetchedKeys):
+    """The keys that an issuer publishes at `{issuer}/.well-known/jwks.json`, fetched when they are needed.
+
+    Nothing has to be opened or closed: a fetch, at most every ten seconds, has a connection of its own. Otherwise as
+    `FetchedKeys`.
+
+    Args:
+        issuer: the control plane's URL, as tokens name it in `iss`.
+        ssl_context: for an issuer with a certificate of one's own; by default the system's roots, or those of
+            SSL_CERT_FILE.
+
+    Raises:
+        ConfigError: `issuer` is no http or https URL, or is plain http to another machine: whoever is on the way there
+            could put their own keys in its place.
+    """
+
+    def __init__(self, issuer: str, *, ssl_context: ssl.SSLContext | None = None) -> None:
+        _check_issuer(issuer)
+        self._issuer = issuer
+        self._ssl_context = ssl_context
+        super().__init__(self._fetch_apart)
+
+    async def _fetch_apart(self) -> object:
+        if self._ssl_context is None:
+            self._ssl_context = ssl.create_default_context()
+        connector = aiohttp.TCPConnector(ssl=self._ssl_context)
+        async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+            return await fetch_over_http(session, self._issuer)()
 
 
 def fetch_over_http(
@@ -175,6 +207,24 @@ def fetch_over_http(
         return json.loads(body)
 
     return fetch
+
+
+def _check_issuer(issuer: str) -> None:
+    try:
+        url = URL(issuer)
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigError("an issuer is an https URL, such as https://control.example")
+    if url.scheme == "http" and not _is_loopback(url.host):
+        raise ConfigError(f"the keys of {place(url)} cannot be believed over plain http; use https")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _is_usable(entry: dict[str, Any]) -> bool:

@@ -1,4 +1,6 @@
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -8,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.util import urlsafe_b64encode
 
-from sideband.errors import TokenError
-from sideband.relay.jwks import MAX_JWKS_BYTES, FetchedKeys, LocalKeys, fetch_over_http, parse_jwks
+from sideband.errors import ConfigError, TokenError
+from sideband.jwks import MAX_JWKS_BYTES, FetchedKeys, LocalKeys, PublishedKeys, fetch_over_http, parse_jwks
 
 
 def jwks(*kids: str) -> dict[str, Any]:
@@ -105,7 +107,9 @@ async def test_a_cancelled_fetch_does_not_hang_the_others() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [aiohttp.ClientConnectionError(), OSError(), ValueError(), TimeoutError()], ids=lambda e: type(e).__name__
+    "error",
+    [aiohttp.ClientConnectionError(), OSError(), ValueError(), RecursionError(), TimeoutError()],
+    ids=lambda e: type(e).__name__,
 )
 async def test_unreachable_at_start(error: Exception) -> None:
     source = Source()
@@ -151,13 +155,20 @@ async def test_local_keys_follow_the_document() -> None:
     assert await keys.key("k2") is not None
 
 
-@pytest.mark.parametrize("fault", ["fine", "status", "redirect", "too large", "no json"])
-async def test_over_http(fault: str) -> None:
+FAULTS = ["fine", "status", "redirect", "too large", "too deep", "no json"]
+
+
+@asynccontextmanager
+async def published(fault: str) -> AsyncIterator[str]:
+    """The URL of an issuer that publishes `k1`, or something else."""
+
     async def serve(_request: web.Request) -> web.Response:
         if fault == "redirect":
             raise web.HTTPFound("https://elsewhere.example/")
         if fault == "too large":
             return web.Response(body=b" " * (MAX_JWKS_BYTES + 1))
+        if fault == "too deep":
+            return web.Response(body=b"[" * MAX_JWKS_BYTES)
         if fault == "no json":
             return web.Response(text="<html>")
         return web.json_response(jwks("k1"), status=500 if fault == "status" else 200)
@@ -168,13 +179,31 @@ async def test_over_http(fault: str) -> None:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        async with aiohttp.ClientSession() as session:
-            issuer = f"http://127.0.0.1:{runner.addresses[0][1]}/base"
-            keys = FetchedKeys(fetch_over_http(session, issuer))
-            if fault == "fine":
-                assert await keys.key("k1") is not None
-            else:
-                with pytest.raises(TokenError, match="keys_unavailable"):
-                    await keys.key("k1")
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/base"
     finally:
         await runner.cleanup()
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["session given", "session of its own"])
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_over_http(fault: str, apart: bool) -> None:
+    async with published(fault) as issuer, aiohttp.ClientSession() as session:
+        keys = PublishedKeys(issuer) if apart else FetchedKeys(fetch_over_http(session, issuer))
+        if fault == "fine":
+            assert await keys.key("k1") is not None
+        else:
+            with pytest.raises(TokenError, match="keys_unavailable"):
+                await keys.key("k1")
+
+
+@pytest.mark.parametrize(
+    "issuer", ["", "control.example", "ftp://control.example", "https://", "http://control.example", "http://[", "x:y"]
+)
+def test_an_issuer_whose_keys_cannot_be_believed(issuer: str) -> None:
+    with pytest.raises(ConfigError, match="https"):
+        PublishedKeys(issuer)
+
+
+@pytest.mark.parametrize("issuer", ["https://control.example", "http://localhost:8080", "http://[::1]:8080"])
+def test_an_issuer_whose_keys_can(issuer: str) -> None:
+    assert not PublishedKeys(issuer).usable
