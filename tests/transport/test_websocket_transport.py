@@ -332,3 +332,28 @@ async def test_cancelling_a_receive_keeps_the_connection_usable(echo_listener: L
             await waiting
         await connection.send(b"still here")
         assert await connection.receive() == b"still here"
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_a_batch_of_every_size_arrives_in_order(side: str) -> None:
+    sizes = [0, 1, 125, 126, 5_000, 65_535, 65_536, 20_000, *range(300), 1_000_000, 7]
+    messages = [bytes([size % 251]) * size for size in sizes]
+    received: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
+
+    async def take(connection: Connection) -> None:
+        received.set_result([await connection.receive() for _ in messages])
+
+    async def give(connection: Connection) -> None:
+        await connection.send_many(messages)
+        await connection.wait_closed()
+
+    transport = WebSocketTransport(proxy="")
+    async with (
+        await transport.listen("ws://127.0.0.1:0/", take if side == "client" else give) as listener,
+        await transport.connect(listener.address) as connection,
+    ):
+        if side == "client":
+            await connection.send_many(messages)
+        else:
+            await take(connection)
+        assert await received == messages

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from sideband.transport.base import (
     Listener,
     Transport,
 )
+from sideband.transport.cork import Cork
 from sideband.transport.failures import connect_failure, place
 from sideband.transport.proxy import proxy_from_environment
 
@@ -165,6 +167,11 @@ class WebSocketConnection(Connection):
         writer = websocket._writer
         # aiohttp has no public way to its transport, and only the transport knows how much is waiting to be sent.
         self._transport: asyncio.Transport | None = writer.transport if writer is not None else None
+        self._cork: Cork | None = None
+        if writer is not None and self._transport is not None:
+            # Its writer makes one system call a message, which is a quarter of what a small one costs.
+            self._cork = Cork(self._transport)
+            writer.transport = self._cork  # type: ignore[assignment]  # it has all that the writer uses
 
     @override
     async def send(self, data: BytesLike) -> None:
@@ -181,6 +188,19 @@ class WebSocketConnection(Connection):
             if self.closed:
                 raise self._ending() from None
             raise TransportError("abnormal_close", "the connection was lost while sending") from None
+
+    @override
+    async def send_many(self, messages: Iterable[BytesLike]) -> None:
+        cork = self._cork
+        if cork is None:
+            await super().send_many(messages)
+            return
+        cork.hold()
+        try:
+            for message in messages:
+                await self.send(message)
+        finally:
+            cork.release()
 
     @override
     async def receive(self) -> bytes:
