@@ -33,7 +33,11 @@ __all__ = [
 
 
 class SidebandError(Exception):
-    """Root of every exception of this package."""
+    """Root of every exception of this package. All of them can be copied, and pickled for another process."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default would call the class with its message alone, which few of these constructors take.
+        return _restore, (type(self), self.args), self.__dict__
 
 
 class SbrpErrorCode(str, Enum):  # noqa: UP042  (StrEnum's constructor cannot carry the wire number)
@@ -312,3 +316,7 @@ class RpcPeerError(PeerError):
         self.rpc_message = message
         self.data = data
         super().__init__("rpc_error", f"{rpc_code} {message}", details={"code": rpc_code, "data": data})
+
+
+def _restore(kind: type[SidebandError], args: tuple[Any, ...]) -> SidebandError:
+    return kind.__new__(kind, *args)
