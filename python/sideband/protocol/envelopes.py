@@ -56,7 +56,7 @@ def encode_request(cid: bytes, method: str, params: Any = MISSING, *, binary: bo
     body: dict[str, Any] = {"t": "r", "m": method, "cid": cid.hex()}
     if params is not MISSING:
         body["p"] = params
-    return _encode(body, cid, binary)
+    return _encode(body, params, cid, binary)
 
 
 def encode_result(cid: bytes, value: Any = MISSING, *, binary: bool = False) -> bytes:
@@ -64,7 +64,7 @@ def encode_result(cid: bytes, value: Any = MISSING, *, binary: bool = False) -> 
     body: dict[str, Any] = {"t": "R", "cid": cid.hex()}
     if value is not MISSING:
         body["result"] = value
-    return _encode(body, cid, binary)
+    return _encode(body, value, cid, binary)
 
 
 def encode_error(cid: bytes, code: int, message: str, data: Any = MISSING, *, binary: bool = False) -> bytes:
@@ -74,7 +74,7 @@ def encode_error(cid: bytes, code: int, message: str, data: Any = MISSING, *, bi
     body: dict[str, Any] = {"t": "E", "cid": cid.hex(), "code": code, "message": message}
     if data is not MISSING:
         body["data"] = data
-    return _encode(body, cid, binary)
+    return _encode(body, data, cid, binary)
 
 
 def encode_notification(name: str, data: Any = MISSING, *, binary: bool = False) -> bytes:
@@ -82,7 +82,7 @@ def encode_notification(name: str, data: Any = MISSING, *, binary: bool = False)
     body: dict[str, Any] = {"t": "N", "e": name}
     if data is not MISSING:
         body["d"] = data
-    return _encode(body, None, binary)
+    return _encode(body, data, None, binary)
 
 
 def decode_envelope(data: bytes, *, binary: bool = False) -> dict[str, Any]:
@@ -181,15 +181,17 @@ _scan = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
 _dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_not_json).encode
 
 
-def _encode(body: dict[str, Any], cid: bytes | None, binary: bool) -> bytes:
-    try:
-        # Only lone surrogates fail in UTF-8, and this handler writes them exactly as a JSON escape.
-        return _dump(body).encode("utf-8", "backslashreplace")
-    except _BytesFoundError:
-        if not binary:
-            raise _invalid("the value holds bytes, and bin/1 is not agreed with the other side") from None
-    except (TypeError, ValueError, RecursionError) as error:
-        raise _invalid(f"the value cannot be sent: {error}") from error
+def _encode(body: dict[str, Any], value: Any, cid: bytes | None, binary: bool) -> bytes:
+    # Bytes alone, the most frequent case of bytes, need not be found by trying JSON first.
+    if not (binary and type(value) is bytes):
+        try:
+            # Only lone surrogates fail in UTF-8, and this handler writes them exactly as a JSON escape.
+            return _dump(body).encode("utf-8", "backslashreplace")
+        except _BytesFoundError:
+            if not binary:
+                raise _invalid("the value holds bytes, and bin/1 is not agreed with the other side") from None
+        except (TypeError, ValueError, RecursionError) as error:
+            raise _invalid(f"the value cannot be sent: {error}") from error
     if cid is not None:
         body["cid"] = cid
     try:
@@ -212,6 +214,8 @@ def _refuse_extension(_code: int, _data: bytes) -> NoReturn:
 
 
 def _check_nesting(value: Any) -> None:
+    if type(value) is dict and _is_flat(value):
+        return
     level = [value]
     for _ in range(MAX_BIN_DEPTH):
         deeper: list[Any] = []
@@ -231,6 +235,14 @@ def _check_nesting(value: Any) -> None:
     raise ValueError(f"nested deeper than {MAX_BIN_DEPTH}")
 
 
+def _is_flat(value: dict[Any, Any]) -> bool:
+    for key, child in value.items():
+        if type(key) is not str or type(child) not in _FLAT:
+            return False
+    return True
+
+
+_FLAT = frozenset((str, bytes, int, float, bool, type(None)))
 _LEAVES = (str, bytes, int, float, type(None), bytearray, memoryview)
 
 
