@@ -9,8 +9,8 @@ import pytest
 from joserfc.jwk import OKPKey
 
 from sideband.errors import PeerError, TokenError
-from sideband.peer import IdentityTokenVerifier, Peer, PeerIdentity
-from sideband.relay.jwks import LocalKeys
+from sideband.jwks import FetchedKeys, LocalKeys
+from sideband.peer import IdentityTokenVerifier, Peer, PeerIdentity, PeerState, RetryPolicy
 from sideband.relay.tokens import encode_session_id
 from tests.support.relay_harness import World, bearer, until
 from tests.support.token_issuer import ISSUER, Issuer
@@ -140,10 +140,44 @@ async def test_a_client_that_is_refused_is_closed_for_good(world: World, kind: s
 
     authorize = None if kind == "forged" else policy
     server = await world.daemon(introduced.append, verify_identity=verifier(issuer), authorize=authorize)
-    peer = world.client(params=params)
-    peer.start()
-    await until(lambda: peer.closed)
-    assert isinstance(peer.error, PeerError)
-    assert peer.error.details == {"reason": "refused"}
+    peer = world.client(params=params, retry=RetryPolicy(mode="on-error"))
+    states: list[PeerState] = []
+    peer.on("state_change", lambda state, _previous: states.append(state))
+    with pytest.raises(PeerError, match="the other side closed the session: refused") as caught:
+        await peer.connect()
+    assert caught.value is peer.error
+    assert (caught.value.code, caught.value.details) == ("peer_closed", {"reason": "refused"})
+    assert states == ["connecting", "negotiating", "closed"]
     assert introduced == []
     assert server.connections == ()
+
+
+async def test_a_client_is_told_to_come_again_while_the_keys_cannot_be_had(world: World) -> None:
+    issuer, seen = world.relay.issuer, list[PeerIdentity | None]()
+    away = True
+
+    async def fetch() -> object:
+        if away:
+            raise OSError
+        return issuer.jwks()
+
+    def params() -> Any:
+        token = issuer.sign(claims(), typ=TYPE)
+        return bearer(issuer.client(), metadata={"sideband:identity": token})
+
+    keys = FetchedKeys(fetch, retry_seconds=0)
+    await world.daemon(
+        lambda peer: seen.append(peer.identity), verify_identity=IdentityTokenVerifier(ISSUER, "d_1", keys)
+    )
+    peer = world.client(params=params, retry=RetryPolicy(mode="on-error", initial=0, max=0))
+    with pytest.raises(PeerError) as caught:
+        await peer.connect()
+    assert caught.value.details == {"reason": "shutdown"}
+    assert not peer.closed
+    assert seen == []
+    away = False
+    await peer.when_ready()
+    await until(lambda: seen)
+    assert seen[0] is not None
+    assert seen[0].subject == "u_7"
+    await peer.disconnect()

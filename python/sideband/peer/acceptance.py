@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sideband.errors import PeerError, SbrpError, SbrpErrorCode, SidebandError
+from sideband.errors import PeerError, SbrpError, SbrpErrorCode, SidebandError, TokenError
 from sideband.peer.identity_token import IDENTITY_METADATA_KEY, IdentityVerifier, PeerIdentity
 from sideband.peer.lifecycle import Failed
 from sideband.peer.link import LinkInfo
@@ -140,21 +140,15 @@ class Acceptor:
             peer.apply(Failed(error, fatal=True, orderly=goodbye))
 
     async def _admit(self, session: Session, link: LinkInfo, remote: HandshakePayload) -> None:
-        try:
-            identity = await self._identify(link, remote)
-            refused = not await self._authorized(identity)
-        except SidebandError as error:
-            _log.warning("a client was refused: %s", error)
-            identity, refused = None, True
-        except Exception as error:  # noqa: BLE001  (deny by default: a policy that fails has not allowed anything)
-            self._acceptance.options.on_unhandled_error(error)
-            identity, refused = None, True
+        identity, refusal = await self._decide(link, remote)
         if session.ended.done():
             return
-        session.connection.start()
-        if refused:
-            session.close(REFUSED)
+        if refusal is not None:
+            # Without a handshake of ours before it, so that the client's attempt fails and it never takes itself for
+            # connected.
+            session.close(refusal)
             return
+        session.connection.start()
         peer = Peer(self._acceptance.options)
         if self._acceptance.introspection:
             peer.rpc.serve_introspection()
@@ -181,6 +175,22 @@ class Acceptor:
         except Exception as error:  # noqa: BLE001  (whatever the application raises is reported, and ends this peer only)
             peer.report(error)
             await peer.disconnect()
+
+    async def _decide(self, link: LinkInfo, remote: HandshakePayload) -> tuple[PeerIdentity | None, str | None]:
+        """Return who it is, and the reason that a client is told when it is refused."""
+        try:
+            identity = await self._identify(link, remote)
+            return identity, None if await self._authorized(identity) else REFUSED
+        except TokenError as error:
+            _log.warning("a client was refused: %s", error)
+            # Nothing is known against the client, and the issuer will be back.
+            return None, SHUTDOWN if error.reason == "keys_unavailable" else REFUSED
+        except SidebandError as error:
+            _log.warning("a client was refused: %s", error)
+            return None, REFUSED
+        except Exception as error:  # noqa: BLE001  (deny by default: a policy that fails has not allowed anything)
+            self._acceptance.options.on_unhandled_error(error)
+            return None, REFUSED
 
     async def _identify(self, link: LinkInfo, remote: HandshakePayload) -> PeerIdentity | None:
         token = remote.metadata.get(IDENTITY_METADATA_KEY)
