@@ -21,12 +21,15 @@ import platformdirs
 import sideband
 from sideband.peer import IDENTITY_METADATA_KEY
 
-API_URL = os.environ.get("SIDEBAND_API_URL", "http://127.0.0.1:8080")
+API_URL = os.environ.get("SIDEBAND_API_URL", "http://127.0.0.1:8080").rstrip("/")
 HOME = Path(os.environ.get("SIDEBAND_HOME") or platformdirs.user_config_path("sideband"))
 
 
 async def listen(on_connection: Callable[[sideband.Peer], Any]) -> sideband.RelayServer:
-    """Be the daemon that the API key belongs to. Returns once the relay connection stands."""
+    """Be the daemon that the API key belongs to. Returns once the relay connection stands.
+
+    `peer.identity` tells who each client is by the control plane's word; clients without such a word are refused.
+    """
     identity = sideband.FileIdentity(HOME / "identity.json")
     public_key = base64.b64encode(identity.public_key).decode()
     registered = await ask("daemon.register", api_key(), {"identityPublicKey": public_key})
@@ -35,10 +38,14 @@ async def listen(on_connection: Callable[[sideband.Peer], Any]) -> sideband.Rela
         renewed = await ask("daemon.renewToken", api_key(), {"resume": True})
         return _params(renewed["relayUrl"], renewed["presenceToken"])
 
-    negotiator = sideband.relay_daemon_negotiator(
-        registered["daemonId"], identity, get_connection_params=connection_params
+    daemon_id = registered["daemonId"]
+    return await sideband.listen(
+        None,
+        on_connection,
+        negotiator=sideband.relay_daemon_negotiator(daemon_id, identity, get_connection_params=connection_params),
+        verify_identity=sideband.IdentityTokenVerifier(API_URL, daemon_id),
+        authorize=lambda who: who is not None,
     )
-    return await sideband.listen(None, on_connection, negotiator=negotiator)
 
 
 async def quick_connect_code(seconds: int = 300) -> str:

@@ -31,6 +31,7 @@ class Room:
         if name in self.members.values():
             raise RpcPeerError(NAME_TAKEN, f"somebody is called {name} already")
         self.tell("chat.joined", name)
+        print(name, "is", peer.identity and peer.identity.subject, flush=True)
         self.members[peer] = name
         return list(self.said)
 

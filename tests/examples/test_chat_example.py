@@ -39,6 +39,8 @@ def test_three_people_talk_and_leave(platform: ServedPlatform) -> None:
         bob.hear("* Ada left")
         bob.interrupt()
         room.hear("chat.left Bob")
+        users = [line.rpartition(" is ")[2] for line in room.said if " is " in line]
+        assert users[0] == users[1] != users[2] == "quick-connect"
         room.interrupt()
 
 
