@@ -202,7 +202,7 @@ async def test_another_client_with_our_daemon(platform: ServedPlatform, daemon: 
             assert await other.tells("failure") == [2000, "on purpose"]
             assert await other.tells("unknown") == 1101
             assert await other.tells("doubled") == 42
-            assert await other.tells("events") == [{"number": 7}]
+            assert await other.tells("events") == {"noted": [{"number": 7}], "heard": [["heard", 1]]}
             network.cut()
             for code in (SESSION_PAUSED, SESSION_PENDING, SESSION_RESUMED):
                 assert await other.tells("control") == code

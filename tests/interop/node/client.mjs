@@ -57,7 +57,7 @@ if (typeof ended === "object") {
   tell({ unknown: await peer.call("no such method", null).catch((error) => error.code) });
   tell({ doubled: await peer.call("call back", 21) });
   peer.emit("note", { number: 7 });
-  tell({ events: await peer.call("noted", null), heard: events });
+  tell({ events: { noted: await peer.call("noted", null), heard: events } });
   await resume;
   tell({ "after the cut": await peer.call("echo", "same keys") });
   peer.close("done"); // The daemon then ends the session, and the relay this connection.
