@@ -1,5 +1,6 @@
 """The internal interface between real processes' worth of HTTP: a control plane's side written out, a real relay."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -23,11 +24,25 @@ class Control:
         self.status = 200
         self.authorization: list[str] = []
         self.url = ""
+        self.taken = asyncio.Condition()
 
     async def report(self, request: web.Request) -> web.Response:
         self.authorization.append(request.headers["Authorization"])
-        self.reports.append(await request.json())
+        told = await request.json()
+        async with self.taken:
+            self.reports.append(told)
+            self.taken.notify_all()
         return web.json_response(self.answer, status=self.status)
+
+    async def told_online(self, *daemon_ids: str) -> int:
+        """Wait for a report with exactly these daemons; return how many there were until then."""
+
+        def said() -> bool:
+            return bool(self.reports) and [daemon["id"] for daemon in self.reports[-1]["daemons"]] == list(daemon_ids)
+
+        async with self.taken:
+            await self.taken.wait_for(said)
+        return len(self.reports)
 
 
 @pytest.fixture
@@ -84,6 +99,39 @@ async def test_a_report_is_the_whole_picture(start_relay, control_plane, http) -
     }
     assert first["relay"].startswith("r_")
     assert (last["seq"], last["final"], last["relay"]) == (2, True, first["relay"])
+
+
+async def test_a_daemon_that_comes_or_goes_is_reported_without_waiting(running, control_plane, http) -> None:
+    reporter = InternalReporter(
+        running.relay, http, control_plane.url, SECRET, report_seconds=3600, least_report_seconds=0
+    )
+    reporting = asyncio.create_task(reporter.run())
+    await control_plane.told_online()
+    first = await running.daemon("d_1")
+    await control_plane.told_online("d_1")
+    await running.daemon("d_2")
+    await control_plane.told_online("d_1", "d_2")
+    await first.close()
+    await control_plane.told_online("d_2")
+    reporting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reporting
+
+
+async def test_daemons_that_come_and_go_share_a_report(running, control_plane, http) -> None:
+    reporter = InternalReporter(
+        running.relay, http, control_plane.url, SECRET, report_seconds=3600, least_report_seconds=3600
+    )
+    reporting = asyncio.create_task(reporter.run())
+    await control_plane.told_online()
+    for number in range(5):
+        await running.daemon(f"d_{number}")
+    await running.until(lambda: len(running.relay.snapshot().daemons) == 5)
+    assert len(control_plane.reports) == 1
+    assert running.relay.presence_changed.is_set()
+    reporting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reporting
 
 
 async def test_kicks_of_an_answer_are_carried_out_once_and_reported_as_done(

@@ -80,6 +80,7 @@ class Relay:
         stats: counts since the start.
         connections: those that are open.
         draining: the relay is shutting down and takes no more.
+        presence_changed: set when a daemon has come or gone; whoever reports presence clears it.
         upgrading: upgrades under way, all of them and by daemon, which count against the limits.
         received: what a connection reads into; one for all of them, since what is read is looked at at once.
         received_view: that, as transports take it.
@@ -116,6 +117,7 @@ class Relay:
         self.connections: set[RelayConnection] = set()
         self.upgrading: Counter[str] = Counter()
         self.draining = False
+        self.presence_changed = asyncio.Event()
         self.received = bytearray(config.receive_buffer_bytes)
         self.received_view = memoryview(self.received)
         self.received_start = self.received_view[:_SHORT_READ_BYTES]
@@ -213,6 +215,7 @@ class Relay:
         )
         connection.entry = self.table.daemon(token.daemon_id)
         self.apply(actions)
+        self.presence_changed.set()
         _log.info("daemon_connected")
         _log.debug("daemon_connected_as", extra={"daemon_id": token.daemon_id})
 
@@ -243,6 +246,7 @@ class Relay:
             self.apply(self.table.client_lost(connection.session))
         elif connection.entry is not None:
             self.apply(self.table.daemon_lost(connection.token.daemon_id, connection, now=now))
+            self.presence_changed.set()
             _log.info("daemon_gone")
 
     def connection_gone(self, connection: RelayConnection) -> None:

@@ -29,6 +29,9 @@ __all__ = ["KICK_PATH", "MIN_SECRET_CHARACTERS", "REPORT_PATH", "REPORT_SECONDS"
 REPORT_PATH = "/internal/v1/relay/report"
 KICK_PATH = "/internal/v1/kick"
 REPORT_SECONDS = 10.0
+LEAST_REPORT_SECONDS = 0.5
+"""Between two reports, however many daemons come and go: a crowd that reconnects costs two a second."""
+
 MIN_SECRET_CHARACTERS = 32
 
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
@@ -76,6 +79,8 @@ class InternalReporter:
         control_url: the control plane's URL; the interface's path is added.
         secret: shared by both planes, at least 32 characters.
         kick_url: where the control plane reaches `kick_routes`, or None when it does not.
+        report_seconds: between two reports while no daemon comes or goes.
+        least_report_seconds: between two reports in any case.
 
     Raises:
         ConfigError: the secret is too short.
@@ -89,6 +94,8 @@ class InternalReporter:
         secret: str,
         *,
         kick_url: str | None = None,
+        report_seconds: float = REPORT_SECONDS,
+        least_report_seconds: float = LEAST_REPORT_SECONDS,
     ) -> None:
         _check_secret(secret)
         self._relay = relay
@@ -96,16 +103,25 @@ class InternalReporter:
         self._url = URL(control_url.rstrip("/") + REPORT_PATH)
         self._headers = {hdrs.AUTHORIZATION: f"Bearer {secret}"}
         self._kick_url = kick_url
+        self._report_seconds = report_seconds
+        self._least_report_seconds = least_report_seconds
         self._relay_id = "r_" + secrets.token_hex(8)
         self._sequence = itertools.count(1)
         self._done: dict[str, None] = {}
         self._reachable = True
 
     async def run(self) -> None:
-        """Report every 10 s until cancelled."""
+        """Report every 10 s, and as soon as a daemon has come or gone, until cancelled."""
+        changed = self._relay.presence_changed
         while True:
+            changed.clear()
             await self.report()
-            await asyncio.sleep(REPORT_SECONDS)
+            await asyncio.sleep(self._least_report_seconds)
+            try:
+                async with asyncio.timeout(max(0.0, self._report_seconds - self._least_report_seconds)):
+                    await changed.wait()
+            except TimeoutError:
+                continue
 
     async def report(self, *, final: bool = False) -> bool:
         """Report once and do what the answer asks; tell whether the control plane took it.
