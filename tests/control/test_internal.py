@@ -108,6 +108,21 @@ async def test_orders_are_in_every_answer_until_they_are_done(relays: Relays, ho
     assert (await relays.report(1, relay="r_2"))["kicks"] == [first, second]
 
 
+async def test_a_new_relay_gets_no_orders_from_before_its_start(
+    relays: Relays, home: Any, admin: Any, clock: Any
+) -> None:
+    await relays.report(1)
+    await admin().kick_daemon(home.daemon)
+    clock.advance(10.5)
+    assert (await relays.report(1, relay="r_new", kickUrl=relays.kick_url))["kicks"] == []
+    await relays.interface.push_orders()
+    assert relays.kicked == []
+    assert (await relays.report(2, relay="r_new", kickUrl=relays.kick_url))["kicks"] == []
+    # One that was there keeps getting it, also from a control plane that has not heard of it before.
+    assert len((await relays.report(2))["kicks"]) == 1
+    assert len((await relays.report(5, relay="r_older"))["kicks"]) == 1
+
+
 async def test_orders_end(relays: Relays, home: Any, admin: Any, clock: Any) -> None:
     await admin().revoke_key(home.key_id)
     clock.advance(601)

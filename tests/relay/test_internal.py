@@ -11,6 +11,7 @@ from aiohttp import web
 from sideband.errors import ConfigError, TransportError
 from sideband.errors import SbrpErrorCode as Code
 from sideband.relay.internal import KICK_PATH, REPORT_PATH, InternalReporter, kick_routes
+from sideband.relay.kicks import REMEMBER_SECONDS, CarriedOut
 
 SECRET = "s" * 32
 
@@ -148,6 +149,35 @@ async def test_kicks_of_an_answer_are_carried_out_once_and_reported_as_done(
     assert await reporter.report()
     assert await reporter.report()
     assert [report["done"] for report in control_plane.reports] == [[], ["k1"], ["k1"], []]
+
+
+async def test_a_control_plane_started_anew_kicks_nobody_twice(
+    running, control_plane, http, kick_url, clock, control
+) -> None:
+    await running.daemon()
+    order = {"v": 1, "id": "k1", "kind": "daemon", "daemonId": "d_1"}
+    assert await kick(http, kick_url, order) == (200, {"v": 1, "closed": 1})
+    await running.until(lambda: not running.relay.is_online("d_1"))
+    daemon = await running.daemon()
+    control_plane.answer = {"v": 1, "kicks": [order]}
+    reporter = InternalReporter(running.relay, http, control_plane.url, SECRET)
+    assert await reporter.report()
+    assert await reporter.report()
+    assert await kick(http, kick_url, order) == (200, {"v": 1, "closed": 0})
+    assert [report["done"] for report in control_plane.reports] == [[], ["k1"]]
+    await running.settle(daemon)
+    assert running.relay.is_online("d_1")
+
+
+def test_kicks_are_forgotten_when_nobody_gives_them_any_more() -> None:
+    now = 0.0
+    kicks = CarriedOut(lambda: now)
+    assert [kicks.is_new("k1"), kicks.is_new("k2"), kicks.is_new("k1")] == [True, True, False]
+    now = REMEMBER_SECONDS - 0.1
+    assert not kicks.is_new("k1")
+    now = REMEMBER_SECONDS
+    assert kicks.is_new("k3")
+    assert len(kicks) == 1
 
 
 async def test_revoked_keys_are_refused_until_the_list_says_otherwise(running, control_plane, http) -> None:

@@ -34,6 +34,9 @@ PRESENCE_SECONDS = 30.0
 ORDER_SECONDS = 600
 """How long an order is given to relays that have not said that it is done."""
 
+NEW_RELAY_SECONDS = 10.0
+"""A relay's first report comes within this time of its start; older orders are about connections that it never had."""
+
 KICK_TIMEOUT_SECONDS = 3.0
 TOKEN_LIFE_SECONDS = 3600 + 60
 
@@ -163,10 +166,13 @@ class InternalInterface:
     async def _answer(self, told: _Report) -> dict[str, Any]:
         relay = self._relays.setdefault(told.relay, _Relay())
         relay.done.update(told.done)
+        orders = await self._orders()
+        if told.seq == 1:
+            before = self._plane.now() - NEW_RELAY_SECONDS * 1000
+            relay.done.update(_order_id(order) for order in orders if order.at < before)
         if told.seq > relay.seq:
             relay.seq, relay.seen_at, relay.kick_url = told.seq, self._plane.clock(), told.kick_url
             await self._keep(told)
-        orders = await self._orders()
         known = {_order_id(order) for order in orders}
         relay.done &= known
         relay.pushed &= known

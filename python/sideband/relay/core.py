@@ -13,6 +13,7 @@ from sideband.errors import SbrpErrorCode, StoreError
 from sideband.relay.clock import Clock, LoopClock, Timer
 from sideband.relay.config import RelayConfig
 from sideband.relay.keepalive import Verdict
+from sideband.relay.kicks import CarriedOut
 from sideband.relay.limits import AddressLimits
 from sideband.relay.outlet import ping_frame
 from sideband.relay.revocations import RevokedKeys
@@ -77,6 +78,7 @@ class Relay:
 
     Attributes:
         table: daemons and sessions.
+        kicks: those of the internal interface that were carried out.
         stats: counts since the start.
         connections: those that are open.
         draining: the relay is shutting down and takes no more.
@@ -113,6 +115,7 @@ class Relay:
             max_addresses=config.max_addresses,
         )
         self.revoked = RevokedKeys(config.daemon_token_max_seconds + config.token_leeway_seconds, self.clock.unix)
+        self.kicks = CarriedOut(self.clock.monotonic)
         self.stats = RelayStats()
         self.connections: set[RelayConnection] = set()
         self.upgrading: Counter[str] = Counter()

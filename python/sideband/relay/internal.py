@@ -224,6 +224,8 @@ def kick_routes(relay: Relay, secret: str) -> list[web.RouteDef]:
 
 
 def _carry_out(relay: Relay, kick: _KickDaemon | _KickSession) -> bool:
+    if not relay.kicks.is_new(kick.id):
+        return False
     if isinstance(kick, _KickDaemon):
         return relay.kick_daemon(kick.daemon_id, kick.key_id)
     return relay.kick_session(kick.sid)
