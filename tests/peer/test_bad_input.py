@@ -14,7 +14,8 @@ import pytest
 
 from sideband._native import sbp_decode, sbp_encode_control, sbp_encode_error, sbp_encode_message
 from sideband.errors import PeerError, RpcPeerError, SbpError
-from sideband.peer import Peer, PeerOptions, RetryPolicy, RpcPolicy, create_peer, listen
+from sideband.peer import Peer, PeerOptions, RequestBudget, RetryPolicy, RpcPolicy, create_peer, listen
+from sideband.peer.request_budget import REQUEST_OVERHEAD
 from sideband.transport import Connection, MemoryTransport
 from tests.support.manual_clock import settle
 from tests.support.memory_world import ENDPOINT, MemoryWorld
@@ -423,6 +424,52 @@ async def test_overload_is_2001_at_the_limit(memory: MemoryWorld, policy: dict[s
     for result in results[accepted:]:
         assert isinstance(result.error, RpcPeerError)
         assert result.error.rpc_code == 2001
+
+
+async def test_all_sessions_together_hold_so_much_and_no_more(memory: MemoryWorld) -> None:
+    release = asyncio.Event()
+
+    async def wait(_value: Any) -> str:
+        await release.wait()
+        return "done"
+
+    def serve(peer: Peer) -> None:
+        peer.rpc.handle("wait", wait)
+        peer.rpc.handle("at_once", lambda: "done")
+
+    size = 18 + 4 + 3 + len('{"t":"r","m":"wait","cid":"' + "0" * 32 + '","p":""}')
+    padding = "x" * (100 - size)
+    budget = RequestBudget(4 * (100 + REQUEST_OVERHEAD))
+    options = memory.options(rpc=RpcPolicy(max_running_handlers=2), request_budget=budget)
+    await memory.listen(serve, options=options)
+    async with memory.client() as one, memory.client() as two:
+        ours = [asyncio.create_task(one.rpc.call("wait", padding)) for _ in range(3)]
+        theirs = [asyncio.create_task(two.rpc.call("wait", padding))]
+        await until(lambda: budget.held == budget.limit)
+        for method, params in (("wait", padding), ("at_once", None)):
+            refused = await two.rpc.try_call(method, params)
+            assert isinstance(refused.error, RpcPeerError)
+            assert refused.error.rpc_code == 2001
+        ours.pop().cancel()
+        await until(lambda: budget.held < budget.limit)
+        assert await two.rpc.call("at_once") == "done"
+        assert (await two.rpc.try_call("missing")).error is not None
+        assert budget.held == budget.limit - 100 - REQUEST_OVERHEAD
+        release.set()
+        assert await asyncio.gather(*ours, *theirs) == ["done"] * 3
+        await until(lambda: budget.held == 0)
+
+
+async def test_what_a_lost_session_held_is_given_back(memory: MemoryWorld) -> None:
+    budget = RequestBudget()
+    options = memory.options(rpc=RpcPolicy(max_running_handlers=1), request_budget=budget)
+    await memory.listen(lambda peer: peer.rpc.handle("wait", asyncio.Event().wait), options=options)
+    async with memory.client() as peer:
+        calls = [asyncio.create_task(peer.rpc.try_call("wait")) for _ in range(3)]
+        await until(lambda: memory.peers[0].rpc.handlers.waiting == 2)
+        assert budget.held > 3 * REQUEST_OVERHEAD
+    await until(lambda: budget.held == 0)
+    assert not any(result.ok for result in await asyncio.gather(*calls))
 
 
 async def test_a_cancelled_request_leaves_the_queue(memory: MemoryWorld) -> None:

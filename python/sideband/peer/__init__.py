@@ -21,6 +21,7 @@ from sideband.peer.policies import ConnectionPolicy, EventPolicy, RetryPolicy, R
 from sideband.peer.proxy import rpc_method
 from sideband.peer.relay_negotiators import RelayDaemonNegotiator, relay_client_negotiator, relay_daemon_negotiator
 from sideband.peer.relay_server import RelayServer
+from sideband.peer.request_budget import RequestBudget
 from sideband.peer.rpc import CallResult, Rpc
 from sideband.peer.server import Server
 from sideband.peer.waiting import ReconnectCycle, ReconnectResult
@@ -50,6 +51,7 @@ __all__ = [
     "ReconnectResult",
     "RelayDaemonNegotiator",
     "RelayServer",
+    "RequestBudget",
     "RetryPolicy",
     "Rpc",
     "RpcPolicy",

@@ -20,6 +20,7 @@ from sideband.peer.failures import (
 )
 from sideband.peer.invocation import Invocation, describe_signature
 from sideband.peer.policies import RpcPolicy
+from sideband.peer.request_budget import RequestBudget
 from sideband.protocol.connection import MISSING, SbpConnection
 from sideband.protocol.events import RequestReceived
 from sideband.protocol.patterns import PLATFORM_PREFIX
@@ -33,15 +34,17 @@ class Handlers:
     """The methods of one peer and the calls that are being answered.
 
     At most `max_running_handlers` run at once; `max_waiting_requests` or `max_waiting_bytes` wait for them, and the
-    next request is answered E 2001.
+    next request is answered E 2001, as is one that finds no room in the budget.
 
     Args:
         policy: those limits.
+        budget: bounds what all peers that share it hold.
         wake: called when an answer was queued.
     """
 
-    def __init__(self, policy: RpcPolicy, wake: Callable[[], None]) -> None:
+    def __init__(self, policy: RpcPolicy, budget: RequestBudget, wake: Callable[[], None]) -> None:
         self._policy = policy
+        self._budget = budget
         self._wake = wake
         self._functions: dict[str, Callable[..., Any]] = {}
         self._invocations: dict[str, Invocation] = {}
@@ -93,6 +96,8 @@ class Handlers:
     def detach(self) -> list[asyncio.Task[None]]:
         """Give up all calls of the connection; return the tasks that were cancelled, for the owner to await."""
         self._connection = None
+        for request in self._waiting.values():
+            self._budget.release(request.size)
         self._waiting.clear()
         self._waiting_bytes = 0
         current = asyncio.current_task()
@@ -109,6 +114,8 @@ class Handlers:
             self._answer_error(request.cid, UNSUPPORTED_METHOD, f"method {request.method[:64]!r} is not supported")
         elif request.cid in self._running or request.cid in self._waiting:
             self._answer_error(request.cid, CORRELATION_MISMATCH, "a call with this cid is under way")
+        elif not self._budget.take(request.size):
+            self._answer_error(request.cid, OVERLOADED, "overloaded: too many requests in all sessions together")
         elif len(self._running) < self._policy.max_running_handlers and not self._waiting:
             self._start(invocation, request)
         elif (
@@ -118,6 +125,7 @@ class Handlers:
             self._waiting[request.cid] = request
             self._waiting_bytes += request.size
         else:
+            self._budget.release(request.size)
             self._answer_error(request.cid, OVERLOADED, "overloaded: too many requests are waiting")
 
     def cancelled(self, cid: bytes) -> None:
@@ -125,24 +133,27 @@ class Handlers:
         waiting = self._waiting.pop(cid, None)
         if waiting is not None:
             self._waiting_bytes -= waiting.size
+            self._budget.release(waiting.size)
             return
         task = self._running.get(cid)
         if task is not None:
             task.cancel()
 
     def _start(self, invocation: Invocation, request: RequestReceived) -> None:
-        cid = request.cid
+        cid, size = request.cid, request.size
         try:
             result = invocation(request.params)
         except Exception as error:  # noqa: BLE001  (whatever a handler raises is the caller's answer)
+            self._budget.release(size)
             self._answer_failure(cid, request.method, error)
             return
         if not inspect.isawaitable(result):
+            self._budget.release(size)
             self._answer(cid, request.method, result)
             return
         task = asyncio.create_task(self._run(cid, request.method, result), name=f"sideband rpc {request.method}")
         self._running[cid] = task
-        task.add_done_callback(lambda task: self._done(cid, task, result))
+        task.add_done_callback(lambda task: self._done(cid, size, task, result))
 
     async def _run(self, cid: bytes, method: str, pending: Awaitable[Any]) -> None:
         connection = self._connection
@@ -161,7 +172,8 @@ class Handlers:
             if self._connection is connection:
                 self._answer(cid, method, result)
 
-    def _done(self, cid: bytes, task: asyncio.Task[None], pending: Awaitable[Any]) -> None:
+    def _done(self, cid: bytes, size: int, task: asyncio.Task[None], pending: Awaitable[Any]) -> None:
+        self._budget.release(size)
         if inspect.iscoroutine(pending):
             pending.close()  # one whose task was cancelled before its first step has not run at all
         # After a detach the table belongs to the next connection.
@@ -175,6 +187,7 @@ class Handlers:
             self._waiting_bytes -= request.size
             invocation = self._invocations.get(request.method)
             if invocation is None:
+                self._budget.release(request.size)
                 self._answer_error(request.cid, UNSUPPORTED_METHOD, f"method {request.method[:64]!r} is not supported")
             else:
                 self._start(invocation, request)

@@ -13,6 +13,7 @@ from sideband.peer.deadlines import ActiveDeadlines
 from sideband.peer.handlers import Handlers
 from sideband.peer.policies import ConnectionPolicy, RpcPolicy
 from sideband.peer.proxy import make_proxy
+from sideband.peer.request_budget import RequestBudget
 from sideband.protocol.connection import MISSING, SbpConnection
 from sideband.protocol.envelopes import encode_request
 from sideband.protocol.patterns import PLATFORM_PREFIX
@@ -49,15 +50,23 @@ class Rpc:
     Args:
         policy: limits and the default timeout.
         connection: whether calls wait for a session or fail without one.
+        budget: bounds the requests that all peers sharing it answer.
         clock: where time comes from.
         wake: called when something was queued for sending.
     """
 
-    def __init__(self, policy: RpcPolicy, connection: ConnectionPolicy, clock: Clock, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        policy: RpcPolicy,
+        connection: ConnectionPolicy,
+        budget: RequestBudget,
+        clock: Clock,
+        wake: Callable[[], None],
+    ) -> None:
         self._policy = policy
         self._waits_for_session = connection.on_disconnect == "pause"
         self._wake = wake
-        self._handlers = Handlers(policy, wake)
+        self._handlers = Handlers(policy, budget, wake)
         self._deadlines = ActiveDeadlines(clock, self._expired)
         self._connection: SbpConnection | None = None
         self._active = False
