@@ -16,6 +16,7 @@ from sideband.peer.link import LinkInfo
 from sideband.peer.options import PeerOptions
 from sideband.peer.peer import Peer
 from sideband.peer.session import Session
+from sideband.peer.streams import StreamKeeper
 from sideband.protocol.connection import SbpConnection
 from sideband.protocol.handshake import HandshakePayload
 
@@ -66,6 +67,7 @@ class Acceptor:
         self._acceptance = acceptance
         self._sessions: dict[Session, Peer | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._keeper = StreamKeeper(acceptance.options)
 
     @property
     def connections(self) -> tuple[Peer, ...]:
@@ -126,8 +128,8 @@ class Acceptor:
             session.fail(error)
 
     async def finish(self) -> None:
-        """Wait for admissions and `on_connection` tasks, cancelled."""
-        tasks = self._tasks - {asyncio.current_task()}
+        """Wait for admissions, `on_connection` tasks and handlers of streams, cancelled."""
+        tasks = (self._tasks | set(self._keeper.close())) - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         if tasks:
@@ -149,7 +151,7 @@ class Acceptor:
             session.close(refusal)
             return
         session.connection.start()
-        peer = Peer(self._acceptance.options)
+        peer = Peer(self._acceptance.options, keeper=self._keeper)
         if self._acceptance.introspection:
             peer.rpc.serve_introspection()
         self._sessions[session] = peer

@@ -10,6 +10,7 @@ from enum import Enum
 from typing_extensions import override
 
 from sideband.protocol.limits import MAX_PLAIN_FRAME_BYTES
+from sideband.protocol.streams.schedule import Frame
 from sideband.transport.base import Connection
 
 __all__ = ["Link", "LinkInfo", "LinkSignal", "PlainLink"]
@@ -65,8 +66,8 @@ class Link(ABC):
         """
 
     @abstractmethod
-    async def send(self, frames: Sequence[bytes]) -> None:
-        """Send frames in order. What is to be encrypted is encrypted before the first wait.
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Send frames in order; a tuple is one in parts. What is to be encrypted is encrypted before the first wait.
 
         Raises:
             TransportError: the connection ended.
@@ -99,8 +100,8 @@ class PlainLink(Link):
         return await self._connection.receive_many()
 
     @override
-    async def send(self, frames: Sequence[bytes]) -> None:
-        await self._connection.send_many(frames)
+    async def send(self, frames: Sequence[Frame]) -> None:
+        await self._connection.send_many([frame if isinstance(frame, bytes) else b"".join(frame) for frame in frames])
 
     @override
     async def close(self) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 from sideband.peer.clock import Clock, LoopClock
 from sideband.peer.policies import ConnectionPolicy, EventPolicy, RetryPolicy, RpcPolicy
-from sideband.peer.request_budget import PROCESS_REQUESTS, RequestBudget
 from sideband.protocol.connection import DEFAULT_CAPS
-from sideband.protocol.handshake import HandshakePayload
+from sideband.protocol.handshake import STREAM_1, HandshakePayload
 from sideband.protocol.limits import DEFAULT_LIMITS, SbpLimits
+from sideband.protocol.streams import DEFAULT_STREAM_LIMITS, StreamLimits
 
 __all__ = ["PeerOptions", "log_unhandled"]
 
@@ -43,15 +43,14 @@ class PeerOptions:
         heartbeat_seconds: a connection of the default transport is pinged after so much silence, and given up after
             half as much again without an answer; 25 s. None relies on the network to tell.
         limits: bounds of the SBP layer.
-        request_budget: bounds the requests that all peers of the process answer; 256 MiB. Another object is a bound of
-            its own for those that share it.
+        streams: bounds of byte streams.
         clock: where time comes from.
         random: returns a number from 0 up to 1, for the jitter of retries.
     """
 
     peer_id: str = field(default_factory=lambda: f"peer-{secrets.token_hex(8)}")
     metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    capabilities: tuple[str, ...] = DEFAULT_CAPS
+    capabilities: tuple[str, ...] = (*DEFAULT_CAPS, STREAM_1)
     connection: ConnectionPolicy = field(default_factory=ConnectionPolicy)
     rpc: RpcPolicy = field(default_factory=RpcPolicy)
     events: EventPolicy = field(default_factory=EventPolicy)
@@ -60,7 +59,7 @@ class PeerOptions:
     handshake_timeout: float = 30.0
     heartbeat_seconds: float | None = 25.0
     limits: SbpLimits = DEFAULT_LIMITS
-    request_budget: RequestBudget = field(default=PROCESS_REQUESTS, repr=False)
+    streams: StreamLimits = DEFAULT_STREAM_LIMITS
     clock: Clock = field(default_factory=LoopClock)
     random: Callable[[], float] = random.random
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
 
 from sideband._native import compute_fingerprint
 from sideband.errors import PeerError, SbpError
@@ -30,6 +30,7 @@ from sideband.peer.lifecycle import (
 from sideband.peer.listeners import Listeners, PeerEvent
 from sideband.peer.options import PeerOptions
 from sideband.peer.rpc import Rpc
+from sideband.peer.streams import PeerStreams, Stream, StreamHandler, StreamKeeper
 from sideband.peer.waiting import Outcome, ReconnectCycle, ReconnectResult
 from sideband.protocol import events as sbp
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["Dial", "Peer"]
 
 _log = logging.getLogger("sideband.peer")
+
+H = TypeVar("H", bound=StreamHandler)
 
 
 class Dial(Protocol):
@@ -60,10 +63,11 @@ class Peer:
         events: events both ways.
     """
 
-    def __init__(self, options: PeerOptions, dial: Dial | None = None) -> None:
+    def __init__(self, options: PeerOptions, dial: Dial | None = None, keeper: StreamKeeper | None = None) -> None:
         self.id = options.peer_id
-        self.rpc = Rpc(options.rpc, options.connection, options.request_budget, options.clock, self._wake)
+        self.rpc = Rpc(options.rpc, options.connection, options.clock, self._wake)
         self.events = Events(options.events, self._wake, self.report)
+        self._streams = PeerStreams(options, self.report, keeper)
         self._options = options
         self._dial = dial
         self._machine = Lifecycle(options.connection, options.retry, options.random, accepted=dial is None)
@@ -228,6 +232,48 @@ class Peer:
         """
         return self._listeners.add(event, function)
 
+    # Streams
+
+    async def open_stream(
+        self, name: str, metadata: Mapping[str, Any] | None = None, *, digest: bool = False
+    ) -> Stream:
+        """Open a byte stream, and return it once the other side has taken it.
+
+        Args:
+            name: what it is for, 1 to 1,024 bytes of UTF-8; the other side has a handler for it.
+            metadata: goes along: MessagePack values under string keys, at most 8 KiB.
+            digest: end both directions with a BLAKE3 digest that the receiver checks. Where the session is encrypted
+                each byte is protected anyway.
+
+        Raises:
+            PeerError: `stream_reset` when the other side refuses; `not_connected` without a session; `peer_closed`;
+                `invalid_state` when the other side does not speak stream/1; `buffer_overflow` when 1,024 are open;
+                `message_too_large` for the metadata.
+            ValueError: for a name of another size, or metadata that MessagePack cannot carry.
+        """
+        return await self._streams.open(name, metadata, digest=digest)
+
+    @overload
+    def stream_handler(self, name: str, function: StreamHandler) -> Callable[[], None]: ...
+
+    @overload
+    def stream_handler(self, name: str) -> Callable[[H], H]: ...
+
+    def stream_handler(self, name: str, function: StreamHandler | None = None) -> Callable[..., Any]:
+        """Hand each stream of this name that the other side opens to an `async def`; `@peer.stream_handler("log")`.
+
+        It runs in a task of its own, and at its end the stream is ended: what it wrote is delivered first, and what the
+        other side sends after that resets the stream. When it raises, the stream is reset with code 2000 and
+        `on_unhandled_error` is told. Streams of other names are refused.
+
+        Returns:
+            A function that takes the handler away again; as a decorator, the function itself.
+
+        Raises:
+            PeerError: `invalid_state` when the name has a handler.
+        """
+        return self._streams.handle(name) if function is None else self._streams.handle(name, function)
+
     # Vendor messages
 
     def send(self, subject: str, data: bytes) -> None:
@@ -306,6 +352,7 @@ class Peer:
             self._listeners.tell("identity_changed", expected, received)
         self.rpc.attach(session.connection)
         self.events.attach(session.connection)
+        self._streams.attach(session, link)
         if self.state is PeerState.NEGOTIATING:
             self.apply(SessionOpened())
         else:
@@ -348,6 +395,8 @@ class Peer:
 
     def stream_received(self, data: bytes) -> None:
         """Hand on a message of stream/1."""
+        if self._session is not None and self._session.streams is not None:
+            self._session.streams.receive(data)
 
     async def finish_work(self) -> None:
         """Wait for the handlers that were cancelled, and for listeners at work."""
@@ -400,6 +449,7 @@ class Peer:
             self._ready.fail(closed)
             self.rpc.close()
             self._keep(self.events.close())
+            self._keep(self._streams.close())
 
     def _drop_session(self) -> None:
         session, self._session = self._session, None
@@ -407,6 +457,8 @@ class Peer:
             session.close(self._farewell)
         self._keep(self.rpc.detach())
         self.events.detach()
+        if session is not None:
+            self._keep(self._streams.detach(session.error, lost=session.lost))
 
     def _keep(self, tasks: Iterable[asyncio.Task[None]]) -> None:
         for task in tasks:

@@ -99,8 +99,10 @@ class RelayClient:
                 raise _as_error(ending)
         return events
 
-    async def send(self, plaintexts: Sequence[Buffer]) -> None:
+    async def send(self, plaintexts: Sequence[Buffer | tuple[Buffer, ...]]) -> None:
         """Seal and send messages of 0 to 65,508 bytes each, in order; wait while the transport's buffer is full.
+
+        A tuple is one message in parts.
 
         Raises:
             SbrpError: `session_paused` (nothing was sent), `payload_too_large` (nothing was sent), `session_cleared`

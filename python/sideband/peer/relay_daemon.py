@@ -68,8 +68,10 @@ class RelayDaemon:
         for task in done:
             task.result()
 
-    async def send(self, session_id: int, plaintexts: Sequence[Buffer]) -> None:
+    async def send(self, session_id: int, plaintexts: Sequence[Buffer | tuple[Buffer, ...]]) -> None:
         """Seal and send messages of 0 to 65,508 bytes each, in order; wait while the transport's buffer is full.
+
+        A tuple is one message in parts.
 
         Raises:
             SbrpError: `session_paused` when the connection is gone (it may have been lost under way), `session_cleared`

@@ -11,6 +11,7 @@ from sideband._native import MAX_PLAINTEXT_SIZE
 from sideband.errors import SbrpError, SbrpErrorCode
 from sideband.peer.link import Link, LinkInfo, LinkSignal
 from sideband.peer.relay_client import RelayClient
+from sideband.protocol.streams.schedule import Frame
 from sideband.secure_relay.client_events import DataReceived, Paused, Pending, Resumed
 
 __all__ = ["RelayLink", "relay_link_info"]
@@ -63,7 +64,7 @@ class RelayLink(Link):
         return self._news.popleft()
 
     @override
-    async def send(self, frames: Sequence[bytes]) -> None:
+    async def send(self, frames: Sequence[Frame]) -> None:
         try:
             await self._client.send(frames)
         except SbrpError as error:

@@ -83,7 +83,7 @@ class RelaySessions:
         frames = session.take(TURN_BYTES)
         if not frames:
             return
-        if session.connection.wants_write:
+        if session.wants_write:
             self._turns[sid] = None
         try:
             await self.daemon.send(sid, frames)

@@ -16,6 +16,8 @@ from sideband.protocol.handshake import HandshakePayload
 
 if TYPE_CHECKING:
     from sideband.peer.peer import Peer
+    from sideband.peer.streams import SessionStreams
+    from sideband.protocol.streams.schedule import Frame
 
 __all__ = ["MAX_HELD_BYTES", "MAX_HELD_FRAMES", "Session"]
 
@@ -46,6 +48,7 @@ class Session:
         self.connection = connection
         self.wake = wake
         self.error: Exception | None = None
+        self.streams: SessionStreams | None = None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._clock = clock
         self._on_handshake = on_handshake
@@ -62,7 +65,7 @@ class Session:
             sbp.ProtocolFailed: self._protocol_failed,
             sbp.SbpErrorReceived: self._error_frame_received,
             sbp.ResumeFailed: self._resume_failed,
-            sbp.ResumeCompleted: lambda _: None,
+            sbp.ResumeCompleted: self._resume_completed,
         }
 
     def bind(self, peer: Peer) -> None:
@@ -87,9 +90,12 @@ class Session:
     def receive(self, frames: Iterable[bytes]) -> None:
         """Take in frames of the other side."""
         receive, outcomes = self.connection.receive, self._outcomes
+        streams = None if self.error is not None else self.streams
         for frame in frames:
             if self._held is not None:
                 self._hold(frame)
+                continue
+            if streams is not None and streams.receive_frame(frame):
                 continue
             for event in receive(frame):
                 outcomes[type(event)](event)
@@ -104,6 +110,8 @@ class Session:
         if signal is LinkSignal.PAUSED:
             self._paused = True
             self.connection.pause()
+            if self.streams is not None:
+                self.streams.pause()
             if self._peer is None:
                 self.fail(PeerError("not_connected", "the session was cut before its handshake was finished"))
             else:
@@ -121,11 +129,32 @@ class Session:
             self._peer.apply(SessionPending())
         self._settle()
 
-    def take(self, max_bytes: int) -> list[bytes]:
-        """Return frames to send now, at most `max_bytes` together (one may be more); empty when there are none."""
-        frames = self.connection.take(max_bytes)
+    @property
+    def wants_write(self) -> bool:
+        """Whether `take` would return something now. May be True once when a full window turns out to hold all back."""
+        return self.connection.wants_write or (
+            self.streams is not None and self.error is None and self.streams.wants_write
+        )
+
+    @property
+    def lost(self) -> bool:
+        """Whether the session ended without a word of either side, so that another may go on where it ended."""
+        error = self.error
+        return not self.connection.closed or (isinstance(error, PeerError) and error.code == "not_connected")
+
+    def take(self, max_bytes: int) -> list[Frame]:
+        """Return frames to send now, at most `max_bytes` together (one may be more); empty when there are none.
+
+        The bytes of streams come last, a chunk at a time: nothing else is sealed behind more than one.
+        """
+        streams = None if self.error is not None else self.streams
+        if streams is not None:
+            streams.settle()
+        frames: list[Frame] = [*self.connection.take(max_bytes)]
         if self._peer is not None:
             self._peer.events.flush()
+        if streams is not None and not self.connection.wants_write:
+            frames += streams.take()
         self._arm()
         return frames
 
@@ -155,7 +184,9 @@ class Session:
             self._held.append(frame)
 
     def _settle(self) -> None:
-        if self.connection.wants_write:
+        if self.streams is not None and self.error is None:
+            self.streams.settle()
+        if self.wants_write:
             self.wake()
         self._arm()
 
@@ -178,6 +209,10 @@ class Session:
             self.fail(error)
         elif self._peer is not None:
             self._peer.report(error)
+
+    def _resume_completed(self, _event: sbp.ResumeCompleted) -> None:
+        if self.streams is not None:
+            self.streams.resumed()
 
     def _resume_failed(self, event: sbp.ResumeFailed) -> None:
         self.connection.close("resume failed")

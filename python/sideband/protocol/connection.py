@@ -89,6 +89,8 @@ class SbpConnection:
         self.opener = opener
         self._greeted = False
         caps = [cap for cap in local.caps if cap not in _IMPLEMENTED or _usable(cap, resumable, max_frame_payload)]
+        if resumable and STREAM_1 in caps and RESUME_1 not in caps:
+            caps.remove(STREAM_1)  # after a pause nobody would know where its streams stand
         metadata = dict(local.metadata)
         if FRAG_1 in caps:
             metadata[MAX_FRAME_KEY] = limits.max_frame

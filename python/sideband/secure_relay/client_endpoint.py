@@ -184,7 +184,7 @@ class ClientEndpoint:
             self._receive_data(held, events)
         return events
 
-    def seal(self, plaintexts: Iterable[Buffer]) -> list[bytes]:
+    def seal(self, plaintexts: Iterable[Buffer | tuple[Buffer, ...]]) -> list[bytes]:
         """Return Data frames for `plaintexts`, 0 to 65,508 bytes each, all or nothing.
 
         Raises:

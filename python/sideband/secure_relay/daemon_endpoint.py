@@ -177,7 +177,7 @@ class DaemonEndpoint:
         """Tell that the inner handshake of a session is done; it no longer counts as half-open."""
         self._half_open.pop(session_id, None)
 
-    def seal(self, session_id: int, plaintexts: Iterable[Buffer]) -> list[bytes]:
+    def seal(self, session_id: int, plaintexts: Iterable[Buffer | tuple[Buffer, ...]]) -> list[bytes]:
         """Return Data frames for `plaintexts`, 0 to 65,508 bytes each, all or nothing.
 
         Raises:

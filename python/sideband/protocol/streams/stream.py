@@ -130,6 +130,25 @@ class ByteStream:
         return self._incoming.drained
 
     @property
+    def ended(self) -> bool:
+        """Whether this side has ended."""
+        return self._outgoing.ended
+
+    @property
+    def error(self) -> PeerError | None:
+        """Why the stream was given up, as `check` raises it; None while it was not."""
+        return None if self.failure is None else _error(self.failure)
+
+    def check(self) -> None:
+        """Raise why the stream was given up, if it was.
+
+        Raises:
+            PeerError: `stream_reset` or `integrity_error`.
+        """
+        if self.failure is not None:
+            raise _error(self.failure)
+
+    @property
     def room(self) -> int:
         """How many bytes `write` would take now."""
         streams = self._streams
@@ -143,7 +162,7 @@ class ByteStream:
         Raises:
             PeerError: `invalid_state` for a stream of this side, or one accepted before; `stream_reset` after a reset.
         """
-        self._check_usable()
+        self.check()
         if self.ours or self.accepted:
             raise PeerError("invalid_state", "only a stream that the other side opened is accepted, and once")
         self.accepted = True
@@ -159,7 +178,7 @@ class ByteStream:
         Raises:
             PeerError: `invalid_state` after `end`; `stream_reset` or `integrity_error` after a failure.
         """
-        self._check_usable()
+        self.check()
         outgoing = self._outgoing
         if outgoing.ended:
             raise PeerError("invalid_state", "nothing can be written after the end of a stream")
@@ -175,7 +194,7 @@ class ByteStream:
         Raises:
             PeerError: `stream_reset` or `integrity_error` after a failure.
         """
-        self._check_usable()
+        self.check()
         if not self._outgoing.ended:
             self._outgoing.ended = True
             self._short = False
@@ -190,7 +209,7 @@ class ByteStream:
         Raises:
             PeerError: `integrity_error` when the digest was wrong, `stream_reset` after another failure.
         """
-        self._check_usable()
+        self.check()
         chunk = self._incoming.read(max_bytes)
         if chunk is None:
             return None
@@ -214,10 +233,6 @@ class ByteStream:
             self._streams._reset(self, code, reason)
         else:
             self._kept._fail(self, code, reason)
-
-    def _check_usable(self) -> None:
-        if self.failure is not None:
-            raise _error(self.failure)
 
 
 def _error(failure: StreamFailed) -> PeerError:
