@@ -59,6 +59,19 @@ def test_identity_round_trip() -> None:
     assert _native.compute_fingerprint(identity.public_key) in repr(identity)
 
 
+def test_secrets_in_mutable_memory_are_read_and_stay_the_callers() -> None:
+    mutable = bytearray(SECRET)
+    identity, ephemeral = _native.IdentityKeyPair, _native.EphemeralKeyPair
+    assert identity.from_private_bytes(mutable).public_key == identity.from_private_bytes(SECRET).public_key
+    assert ephemeral.from_private_bytes(mutable).public_key == ephemeral.from_private_bytes(SECRET).public_key
+    keys = _native.SessionKeys.from_bytes(mutable, memoryview(mutable))
+    assert keys == _native.SessionKeys.from_bytes(SECRET, SECRET)
+    assert mutable == SECRET
+    for pair in ((mutable[1:], mutable), (mutable, mutable[1:])):
+        with pytest.raises(SbrpError, match="a session key has 32 bytes, got 31"):
+            _native.SessionKeys.from_bytes(*pair)
+
+
 def test_session_keys_compare_and_are_no_dictionary_keys() -> None:
     one, same = (_native.SessionKeys.from_bytes(bytes(32), SECRET) for _ in range(2))
     first_differs = _native.SessionKeys.from_bytes(SECRET, SECRET)

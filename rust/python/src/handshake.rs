@@ -5,11 +5,10 @@ use std::sync::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use sideband_core::{Code, Error, handshake};
-use zeroize::Zeroizing;
 
 use crate::buffer::Input;
 use crate::error::{Failure, not_picklable};
-use crate::identity::{IdentityKeyPair, key, random_key};
+use crate::identity::{IdentityKeyPair, key, random_key, secret_key};
 use crate::lock::{wait, with_lock};
 
 #[pyclass(frozen, module = "sideband._native")]
@@ -28,7 +27,7 @@ impl EphemeralKeyPair {
 
     #[staticmethod]
     fn from_private_bytes(private_key: Input<'_>) -> PyResult<Self> {
-        Ok(Self::new(&Zeroizing::new(key(&private_key, "an ephemeral private key")?)))
+        Ok(Self::new(&*secret_key(private_key, "an ephemeral private key")?))
     }
 
     #[getter]
@@ -72,9 +71,10 @@ pub struct SessionKeys(Mutex<Option<handshake::SessionKeys>>);
 impl SessionKeys {
     #[staticmethod]
     fn from_bytes(client_to_daemon: Input<'_>, daemon_to_client: Input<'_>) -> PyResult<Self> {
-        let first = Zeroizing::new(key(&client_to_daemon, "a session key")?);
-        let second = Zeroizing::new(key(&daemon_to_client, "a session key")?);
-        Ok(Self::new(handshake::SessionKeys::from_bytes(&first, &second)))
+        // Both are read before either may fail, so that both copies are wiped.
+        let first = secret_key(client_to_daemon, "a session key");
+        let second = secret_key(daemon_to_client, "a session key");
+        Ok(Self::new(handshake::SessionKeys::from_bytes(&*first?, &*second?)))
     }
 
     #[getter]

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use sideband_core::{Code, Error, identity, kdf};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::buffer::Input;
 use crate::error::{Failure, not_picklable};
@@ -20,7 +20,7 @@ impl IdentityKeyPair {
 
     #[staticmethod]
     fn from_private_bytes(private_key: Input<'_>) -> PyResult<Self> {
-        let seed = Zeroizing::new(key(&private_key, "an identity private key")?);
+        let seed = secret_key(private_key, "an identity private key")?;
         Ok(Self(identity::IdentityKeyPair::from_private_bytes(&seed)))
     }
 
@@ -65,6 +65,15 @@ pub fn key(bytes: &[u8], what: &str) -> Result<[u8; 32], Failure> {
     bytes
         .try_into()
         .map_err(|_| Error::new(Code::HandshakeFailed, format!("{what} has 32 bytes, got {}", bytes.len())).into())
+}
+
+/// The 32 bytes of a secret key; the copy that was made of a mutable argument is wiped.
+pub fn secret_key(mut bytes: Input<'_>, what: &str) -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let secret = key(&bytes, what).map(Zeroizing::new);
+    if let Input::Copied(copy) = &mut bytes {
+        copy.zeroize();
+    }
+    secret
 }
 
 /// 32 bytes from the operating system.
