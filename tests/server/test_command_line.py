@@ -181,6 +181,12 @@ def test_check_refuses_what_serve_would_refuse(tmp_path: Path) -> None:
     sideband("serve", "--relay-only", "--control-only", code=2)
     sideband("serve", "--relay-only", "--check", code=2)
     sideband("serve", "--control-only", "--check", code=2)
+    file.write_text(f"[internal]\nsecret_file = '{tmp_path / 'nowhere'}'\n")
+    assert "nowhere" in sideband("serve", "--config", file, "--check", code=2).stderr
+    file.write_text("[internal]\nsecret = 'short'\n")
+    assert "32 are the least" in sideband("serve", "--config", file, "--check", code=2).stderr
+    file.write_text(f"[listen]\ntls_certificate = '{file}'\ntls_key = '{file}'\n")
+    assert "cannot be used" in sideband("serve", "--config", file, "--check", code=2).stderr
 
 
 def test_help_has_examples() -> None:

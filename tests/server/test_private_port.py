@@ -1,5 +1,8 @@
 """Health, readiness, metrics and admin HTTP."""
 
+import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +74,31 @@ async def test_admin_needs_its_token(serve: Any, http: Any, tmp_path: Path, path
     async with http.get(url, headers=auth(tmp_path / "data")) as response:
         assert response.status == 200
         assert set(await response.json()) == {"items"}
+
+
+async def test_bytes_that_are_no_text_are_a_wrong_token(serve: Any) -> None:
+    server = await serve()
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(server.private_url.rpartition(":")[2]))
+    writer.write(b"GET /admin/v1/accounts HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \xff\xfe\r\n")
+    writer.write(b"Connection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+async def test_an_admin_s_action_counts_although_the_keys_cannot_be_read_then(
+    serve: Any, http: Any, tmp_path: Path
+) -> None:
+    server = await serve()
+    with closing(sqlite3.connect(tmp_path / "data" / "sideband.db", check_same_thread=False)) as other:
+        await asyncio.to_thread(other.execute, "ALTER TABLE signing_keys RENAME TO mislaid")
+        async with http.post(
+            server.private_url + "/admin/v1/accounts", json={"name": "home"}, headers=auth(tmp_path / "data")
+        ) as response:
+            assert response.status == 200
+            assert (await response.json())["name"] == "home"
+        await asyncio.to_thread(other.execute, "ALTER TABLE mislaid RENAME TO signing_keys")
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,13 @@ def test_flags_that_were_not_given_count_for_nothing(tmp_path: Path) -> None:
         ("[control]\nclient_token_seconds = 301", "control.client_token_seconds"),
         ("[control]\nrefresh_seconds = 6", "control.refresh_seconds"),
         ("[control.oidc]\nissuer = 'http://login.example'\naudience = 'a'", "control.oidc.issuer"),
+        ("public_url = 'https://u:hunter2@x'", "public_url: a user or password"),
+        ("relay_url = 'wss://u:hunter2@x'", "relay_url: a user or password"),
+        ("issuer = 'https://hunter2@x'", "issuer: a user or password"),
+        ("[internal]\ncontrol_url = 'http://u:hunter2@x'", "internal.control_url: a user or password"),
+        ("[internal]\nkick_url = 'http://u:hunter2@x'", "internal.kick_url: a user or password"),
+        ("[internal]\nkick_url = 'x:9464'", "internal.kick_url: expected a URL"),
+        ("[control.oidc]\nissuer = 'https://u:hunter2@x'\naudience = 'a'", "control.oidc.issuer: a user or password"),
         ("planes = 'none'", "planes"),
         ("[log]\nlevel = 'loud'", "log.level"),
     ],
@@ -81,6 +88,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, key: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text)
     assert key in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_all_flaws_are_told_at_once(tmp_path: Path) -> None:

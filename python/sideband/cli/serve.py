@@ -65,6 +65,9 @@ def serve(
             raise ConfigError("--relay-only and --control-only exclude each other")
         settings = load_settings(config, flags)
         if check:
+            from sideband.server.service import check as check_what_they_name
+
+            check_what_they_name(settings)
             _print_settings(settings, json_output)
             return
         from sideband.server.logs import configure_logs

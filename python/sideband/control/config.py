@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-__all__ = ["ControlConfig", "OidcConfig"]
+__all__ = ["ControlConfig", "OidcConfig", "no_credentials"]
 
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -36,7 +36,7 @@ class OidcConfig(BaseModel):
         local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
         if not (parts.scheme == "https" or local) or not parts.hostname:
             raise ValueError("expected a URL that begins with https://")
-        return value
+        return no_credentials(value)
 
 
 class ControlConfig(BaseModel):
@@ -65,3 +65,14 @@ class ControlConfig(BaseModel):
     audit_days: int = Field(default=400, ge=1, description="Days that audit records are kept.")
 
     oidc: OidcConfig | None = None
+
+
+def no_credentials(url: str | None) -> str | None:
+    """Return a URL that tells where something is and nothing else: it is shown, logged and put into tokens.
+
+    Raises:
+        ValueError: it holds a user or a password, or is malformed.
+    """
+    if url is not None and "@" in urlsplit(url).netloc:
+        raise ValueError("a user or password in this URL would be shown to others; leave it out")
+    return url

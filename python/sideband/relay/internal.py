@@ -24,7 +24,15 @@ from sideband.relay.tokens import decode_session_id, encode_session_id
 from sideband.transport.failures import place
 from sideband.transport.proxy import proxy_from_environment
 
-__all__ = ["KICK_PATH", "MIN_SECRET_CHARACTERS", "REPORT_PATH", "REPORT_SECONDS", "InternalReporter", "kick_routes"]
+__all__ = [
+    "KICK_PATH",
+    "MIN_SECRET_CHARACTERS",
+    "REPORT_PATH",
+    "REPORT_SECONDS",
+    "InternalReporter",
+    "check_secret",
+    "kick_routes",
+]
 
 REPORT_PATH = "/internal/v1/relay/report"
 KICK_PATH = "/internal/v1/kick"
@@ -97,7 +105,7 @@ class InternalReporter:
         report_seconds: float = REPORT_SECONDS,
         least_report_seconds: float = LEAST_REPORT_SECONDS,
     ) -> None:
-        _check_secret(secret)
+        check_secret(secret)
         self._relay = relay
         self._session = session
         self._url = URL(control_url.rstrip("/") + REPORT_PATH)
@@ -203,7 +211,7 @@ def kick_routes(relay: Relay, secret: str) -> list[web.RouteDef]:
     Raises:
         ConfigError: the secret is too short.
     """
-    _check_secret(secret)
+    check_secret(secret)
     expected = f"Bearer {secret}".encode()
 
     async def kick(request: web.Request) -> web.Response:
@@ -223,6 +231,13 @@ def kick_routes(relay: Relay, secret: str) -> list[web.RouteDef]:
     return [web.post(KICK_PATH, kick)]
 
 
+def check_secret(secret: str) -> None:
+    """Raise ConfigError when the internal secret is too short."""
+    if len(secret) < MIN_SECRET_CHARACTERS:
+        msg = f"the internal secret has {len(secret)} characters; {MIN_SECRET_CHARACTERS} are the least"
+        raise ConfigError(msg)
+
+
 def _carry_out(relay: Relay, kick: _KickDaemon | _KickSession) -> bool:
     if not relay.kicks.is_new(kick.id):
         return False
@@ -234,9 +249,3 @@ def _carry_out(relay: Relay, kick: _KickDaemon | _KickSession) -> bool:
 def _problem(status: int, code: str, message: str) -> web.Response:
     body = {"error": {"message": message, "data": {"code": code, "httpStatus": status}}}
     return web.json_response(body, status=status)
-
-
-def _check_secret(secret: str) -> None:
-    if len(secret) < MIN_SECRET_CHARACTERS:
-        msg = f"the internal secret has {len(secret)} characters; {MIN_SECRET_CHARACTERS} are the least"
-        raise ConfigError(msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -22,6 +23,9 @@ __all__ = ["MAX_AUDIT_RECORDS", "AdminHttp"]
 
 MAX_AUDIT_RECORDS = 1000
 """Most audit records in one answer."""
+
+
+_log = logging.getLogger("sideband.server")
 
 
 class _Input(BaseModel):
@@ -148,8 +152,12 @@ class AdminHttp:
                 return await act(administration, request.match_info.get("id", ""), asked)
 
             response = await _answered(run)
-            await self._plane.keys.refresh()
             self._on_change()
+            try:
+                await self._plane.keys.refresh()
+            except StoreError as error:
+                # What was done is done, and a new secret is shown only in this answer; the keys are read again soon.
+                _log.warning("signing_keys_not_read", extra={"cause": str(error)})
             return response
 
         return web.post(path, handle)

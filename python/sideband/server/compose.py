@@ -33,7 +33,9 @@ from sideband.server.settings import ServerSettings
 if TYPE_CHECKING:
     from sideband.relay.forward import RelayTap
 
-__all__ = ["Process", "compose_both", "compose_control", "compose_relay"]
+__all__ = ["NO_CONTROL_URL", "Process", "compose_both", "compose_control", "compose_relay"]
+
+NO_CONTROL_URL = "internal.control_url is needed: where the control plane's private port is reached"
 
 SIDS_FILE = "relay.db"
 """In the data folder of a relay on its own: the session ids that were used."""
@@ -138,7 +140,7 @@ async def compose_relay(
     secret = settings.internal_secret()
     if secret is not None:
         if settings.internal.control_url is None:
-            raise ConfigError("internal.control_url is needed: where the control plane's private port is reached")
+            raise ConfigError(NO_CONTROL_URL)
         reporter = InternalReporter(
             relay, session, settings.internal.control_url, secret, kick_url=settings.internal.kick_url
         )

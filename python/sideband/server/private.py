@@ -119,7 +119,9 @@ def require_admin(request: web.Request, token: str, allowed_hosts: Iterable[str]
     if len(hosts) != 1 or _host_name(hosts[0]) not in allowed_hosts:
         raise web.HTTPForbidden(text=_error("FORBIDDEN", "the Host header does not name this port"), content_type=_JSON)
     scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(presented.strip().encode(), token.encode()):
+    if scheme.lower() != "bearer" or not hmac.compare_digest(
+        presented.strip().encode(errors="surrogateescape"), token.encode()
+    ):
         raise web.HTTPUnauthorized(
             text=_error("UNAUTHORIZED", f"expected the bearer token in {ADMIN_TOKEN_FILE} of the data folder"),
             content_type=_JSON,

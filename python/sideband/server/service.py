@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from sideband.errors import ConfigError
+from sideband.relay.internal import check_secret
 from sideband.relay.server import runner_options
-from sideband.server.compose import Process, compose_both, compose_control, compose_relay
+from sideband.server.compose import NO_CONTROL_URL, Process, compose_both, compose_control, compose_relay
 from sideband.server.endpoints import Endpoints, endpoints_of
 from sideband.server.listener import bind
 from sideband.server.private import create_private_app
@@ -22,9 +24,23 @@ from sideband.server.tls import CertificateFiles
 if TYPE_CHECKING:
     from sideband.relay.forward import RelayTap
 
-__all__ = ["run"]
+__all__ = ["check", "run"]
 
 _log = logging.getLogger("sideband.server")
+
+
+def check(settings: ServerSettings) -> None:
+    """Look at what the settings name: the TLS files and the internal secret. Nothing is opened for writing or bound.
+
+    Raises:
+        ConfigError: what is there cannot be used.
+    """
+    _certificates(settings)
+    secret = settings.internal_secret()
+    if secret is not None:
+        check_secret(secret)
+        if settings.planes == "relay" and settings.internal.control_url is None:
+            raise ConfigError(NO_CONTROL_URL)
 
 
 async def run(

@@ -29,7 +29,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from sideband.control.config import OidcConfig
+from sideband.control.config import OidcConfig, no_credentials
 from sideband.control.secrets import read_private_text
 from sideband.errors import ConfigError
 from sideband.relay.config import Network, RelayConfig
@@ -100,6 +100,13 @@ class InternalSettings(_Table):
     control_url: str | None = Field(default=None, description="For a relay: the control plane's private port.")
     kick_url: str | None = Field(default=None, description="For a relay: where the control plane reaches it.")
 
+    @field_validator("control_url", "kick_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("expected a URL that begins with https:// or http://")
+        return no_credentials(value)
+
 
 class LogSettings(_Table):
     """Logs on standard error."""
@@ -163,6 +170,11 @@ class ServerSettings(BaseSettings):
     log: LogSettings = LogSettings()
     control: ControlSettings = ControlSettings()
     relay: RelaySettings = RelaySettings()
+
+    @field_validator("public_url", "relay_url", "issuer")
+    @classmethod
+    def _without_credentials(cls, value: str | None) -> str | None:
+        return no_credentials(value)
 
     @field_validator("public_url")
     @classmethod
