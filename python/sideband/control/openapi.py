@@ -102,7 +102,7 @@ _SHARPER: dict[str, dict[str, Any]] = {
             "identityPublicKey": _KEY,
             "name": {
                 "anyOf": [
-                    {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[^\\x00-\\x1f\\x7f]+$"},
+                    {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]+$"},
                     {"type": "null"},
                 ]
             },

@@ -7,7 +7,7 @@ import binascii
 import hashlib
 from typing import Annotated, Any
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sideband.control.procedures.call import Call, Input, parse
@@ -34,7 +34,16 @@ __all__ = [
 
 _KEY_BYTES = 32
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+def _printable(name: str) -> str:
+    # It is shown on the terminals of admins and users, where other characters may do anything.
+    if not name.isprintable() or name != name.strip():
+        msg = "a name has printable characters only, and no space at its ends"
+        raise ValueError(msg)
+    return name
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_printable)]
 
 
 class RegisterInput(Input):
