@@ -11,6 +11,7 @@ from typing import Any
 
 from sideband.peer.clock import Clock, LoopClock
 from sideband.peer.policies import ConnectionPolicy, EventPolicy, RetryPolicy, RpcPolicy
+from sideband.peer.request_budget import PROCESS_REQUESTS, RequestBudget
 from sideband.protocol.connection import DEFAULT_CAPS
 from sideband.protocol.handshake import STREAM_1, HandshakePayload
 from sideband.protocol.limits import DEFAULT_LIMITS, SbpLimits
@@ -43,6 +44,8 @@ class PeerOptions:
         heartbeat_seconds: a connection of the default transport is pinged after so much silence, and given up after
             half as much again without an answer; 25 s. None relies on the network to tell.
         limits: bounds of the SBP layer.
+        request_budget: bounds the requests that all peers of the process answer; 256 MiB. Another object is a bound of
+            its own for those that share it.
         streams: bounds of byte streams.
         clock: where time comes from.
         random: returns a number from 0 up to 1, for the jitter of retries.
@@ -59,6 +62,7 @@ class PeerOptions:
     handshake_timeout: float = 30.0
     heartbeat_seconds: float | None = 25.0
     limits: SbpLimits = DEFAULT_LIMITS
+    request_budget: RequestBudget = field(default=PROCESS_REQUESTS, repr=False)
     streams: StreamLimits = DEFAULT_STREAM_LIMITS
     clock: Clock = field(default_factory=LoopClock)
     random: Callable[[], float] = random.random

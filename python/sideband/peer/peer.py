@@ -65,7 +65,7 @@ class Peer:
 
     def __init__(self, options: PeerOptions, dial: Dial | None = None, keeper: StreamKeeper | None = None) -> None:
         self.id = options.peer_id
-        self.rpc = Rpc(options.rpc, options.connection, options.clock, self._wake)
+        self.rpc = Rpc(options.rpc, options.connection, options.request_budget, options.clock, self._wake)
         self.events = Events(options.events, self._wake, self.report)
         self._streams = PeerStreams(options, self.report, keeper)
         self._options = options
