@@ -142,7 +142,6 @@ async def test_rotations_that_are_refused(api: Any, home: Any) -> None:
         {"identityPublicKey": base64.b64encode(bytes(32)).decode(), "name": "a\x00b"},
         {"identityPublicKey": base64.b64encode(bytes(32)).decode(), "name": "a\x9bb"},
         {"identityPublicKey": base64.b64encode(bytes(32)).decode(), "name": "a\u202eb"},
-        {"identityPublicKey": base64.b64encode(bytes(32)).decode(), "name": " a"},
         {"identityPublicKey": base64.b64encode(bytes(32)).decode(), "rotate": {}},
     ],
     ids=str,

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from sideband.control.procedures.call import Input
-from sideband.control.procedures.daemon import RegisterInput, RenewTokenInput
+from sideband.control.procedures.daemon import NAME_PATTERN, RegisterInput, RenewTokenInput
 from sideband.control.procedures.quick_connect import CreateCodeInput, RedeemInput
 from sideband.control.procedures.session import CreateSessionInput
 from sideband.control.wire import STATUS
@@ -102,7 +102,7 @@ _SHARPER: dict[str, dict[str, Any]] = {
             "identityPublicKey": _KEY,
             "name": {
                 "anyOf": [
-                    {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]+$"},
+                    {"type": "string", "minLength": 1, "maxLength": 128, "pattern": NAME_PATTERN},
                     {"type": "null"},
                 ]
             },
