@@ -24,6 +24,7 @@ from sideband.peer.relay_server import RelayServer
 from sideband.peer.request_budget import RequestBudget
 from sideband.peer.rpc import CallResult, Rpc
 from sideband.peer.server import Server
+from sideband.peer.streams import Stream
 from sideband.peer.waiting import ReconnectCycle, ReconnectResult
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "Rpc",
     "RpcPolicy",
     "Server",
+    "Stream",
     "Subscription",
     "classify_error",
     "create_peer",
