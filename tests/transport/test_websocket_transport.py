@@ -10,6 +10,7 @@ from aiohttp import web
 
 from sideband.errors import ConnectionClosed, TransportError
 from sideband.transport import Connection, ConnectOptions, Listener, WebSocketTransport
+from sideband.transport.websocket import WebSocketConnection
 
 SECRET = "eyJ-this-is-a-token"
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
@@ -357,3 +358,61 @@ async def test_a_batch_of_every_size_arrives_in_order(side: str) -> None:
         else:
             await take(connection)
         assert await received == messages
+
+
+async def test_a_connection_that_is_given_up_lets_go_of_data_that_never_left(serve: Serve) -> None:
+    over = asyncio.Event()
+
+    async def deaf(request: web.Request) -> web.StreamResponse:
+        websocket = web.WebSocketResponse()
+        await websocket.prepare(request)
+        assert request.transport is not None
+        request.transport.pause_reading()
+        await over.wait()
+        request.transport.abort()
+        return websocket
+
+    async def send_for_ever(connection: Connection) -> None:
+        while True:
+            await connection.send(bytes(100_000))
+
+    connection = await WebSocketTransport(proxy="", heartbeat_seconds=0.05).connect(await serve(deaf))
+    sending = asyncio.create_task(send_for_ever(connection))
+    try:
+        async with asyncio.timeout(20):
+            with pytest.raises(TransportError) as caught:
+                await connection.receive()
+            # Whoever waits for room must not wait for the system to give up, which takes it a quarter of an hour.
+            with pytest.raises(TransportError):
+                await sending
+    finally:
+        over.set()
+        sending.cancel()
+    assert caught.value.kind == "abnormal_close"
+    await connection.close()
+
+
+async def test_close_cuts_off_someone_who_does_not_read(serve: Serve) -> None:
+    over = asyncio.Event()
+
+    async def deaf(request: web.Request) -> web.StreamResponse:
+        websocket = web.WebSocketResponse()
+        await websocket.prepare(request)
+        assert request.transport is not None
+        request.transport.pause_reading()
+        await over.wait()
+        request.transport.abort()
+        return websocket
+
+    connection = await WebSocketTransport(proxy="", close_timeout_seconds=0.05).connect(await serve(deaf))
+    assert isinstance(connection, WebSocketConnection)
+    while not connection.buffered_bytes:
+        await connection.send(bytes(60_000))
+    raw = connection._transport.get_extra_info("socket") if connection._transport is not None else None
+    await connection.close()
+    try:
+        async with asyncio.timeout(20):
+            while raw.fileno() != -1:  # noqa: ASYNC110  (asyncio tells nobody that a socket is closed)
+                await asyncio.sleep(0)
+    finally:
+        over.set()

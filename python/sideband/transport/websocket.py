@@ -167,6 +167,7 @@ class WebSocketConnection(Connection):
         writer = websocket._writer
         # aiohttp has no public way to its transport, and only the transport knows how much is waiting to be sent.
         self._transport: asyncio.Transport | None = writer.transport if writer is not None else None
+        self._encrypted = self._transport is not None and self._transport.get_extra_info("sslcontext") is not None
         self._cork: Cork | None = None
         if writer is not None and self._transport is not None:
             # Its writer makes one system call a message, which is a quarter of what a small one costs.
@@ -294,11 +295,23 @@ class WebSocketConnection(Connection):
                 self._transport.abort()
 
     async def _release(self) -> None:
+        self._let_go()
         try:
             if self._session is not None:
                 await self._session.close()
         finally:
             self._ended.set()
+
+    def _let_go(self) -> None:
+        # A closed transport lives on until its last byte has left, and so does whoever waits for room in it; over a
+        # dead network that is a quarter of an hour. TLS has a time limit of its own.
+        transport = self._transport
+        if transport is None:
+            return
+        if self._close_code == 1006:
+            transport.abort()
+        elif not self._encrypted and transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(self._close_timeout_seconds, transport.abort)
 
     def _ending(self) -> TransportError:
         code = self._close_code
