@@ -88,7 +88,7 @@ async def _answer(call: Call, name: str) -> web.Response:
     try:
         if handle is None:
             raise ProcedureError("NOT_FOUND", "no procedure has this name")
-        return answer(await handle(call, await read_input(call.request)))
+        return answer(await handle(call, await read_input(call.request, call.plane.config.request_seconds)))
     except ProcedureError as error:
         return refuse(error)
     except StoreError as error:

@@ -49,7 +49,8 @@ def bearer(request: web.Request) -> str:
         raise ProcedureError("UNAUTHORIZED", f"the header Authorization {what}; expected: Bearer CREDENTIAL")
     scheme, _, credential = headers[0].partition(" ")
     credential = credential.strip()
-    if scheme.lower() != "bearer" or not credential or len(credential) > MAX_CREDENTIAL_CHARS:
+    fits = 0 < len(credential) <= MAX_CREDENTIAL_CHARS and credential.isascii()
+    if scheme.lower() != "bearer" or not fits:
         raise ProcedureError("UNAUTHORIZED", "the header Authorization is malformed; expected: Bearer CREDENTIAL")
     return credential
 

@@ -59,6 +59,7 @@ class ControlConfig(BaseModel):
     quick_connect_live_codes: int = Field(default=64, ge=1, description="Codes of one daemon that can be open at once.")
 
     max_request_bytes: int = Field(default=65536, ge=1024, description="Longest body of an API request.")
+    request_seconds: float = Field(default=10.0, gt=0, description="How long the body of an API request may take.")
     refresh_seconds: float = Field(
         default=2.0, gt=0, le=5, description="How often revocations and signing keys are read."
     )

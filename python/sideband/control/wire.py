@@ -5,6 +5,7 @@ TRPC's, so that the public TypeScript SDK works against it (docs/protocol/relay.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, Literal
 
@@ -40,14 +41,19 @@ class ProcedureError(Exception):
         super().__init__(message)
 
 
-async def read_input(request: web.Request) -> Any:
+async def read_input(request: web.Request, seconds: float) -> Any:
     """Return the procedure's input from the body `{"json": input}`; None for an empty body.
 
     Raises:
-        ProcedureError: `BAD_REQUEST` when the body is no such object or too long.
+        ProcedureError: `BAD_REQUEST` when the body is no such object, too long, or not there within `seconds`.
     """
     try:
-        body = await request.read()
+        async with asyncio.timeout(seconds):
+            body = await request.read()
+    except TimeoutError as error:
+        raise ProcedureError("BAD_REQUEST", f"the body did not arrive within {seconds:g} s") from error
+    except ConnectionError as error:
+        raise ProcedureError("BAD_REQUEST", "the connection was lost before the body was there") from error
     except web.HTTPRequestEntityTooLarge as error:
         raise ProcedureError("BAD_REQUEST", f"the body is longer than {request.client_max_size} bytes") from error
     if not body:

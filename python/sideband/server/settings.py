@@ -127,6 +127,7 @@ class ControlSettings(_Table):
     quick_connect_addresses: int = Field(default=65536, ge=16)
     quick_connect_live_codes: int = Field(default=64, ge=1)
     max_request_bytes: int = Field(default=65536, ge=1024)
+    request_seconds: float = Field(default=10.0, gt=0)
     refresh_seconds: float = Field(default=2.0, gt=0, le=5)
     audit_days: int = Field(default=400, ge=1)
     oidc: OidcConfig | None = None
