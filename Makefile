@@ -124,6 +124,7 @@ help: ## This list
 
 .make/native: .make/venv $(RUST_SOURCES)
 	@sh scripts/require.sh rust
+	@echo "sideband: building the native module (about a minute from nothing)"
 	@PIP_QUIET=1 $(BIN)/maturin develop --release --locked --quiet
 	@touch $@
 
