@@ -1,18 +1,22 @@
 """Clients and daemons that misbehave: the relay stays up, stays inside its bounds, and other sessions go on."""
 
 import asyncio
+import gc
 import os
 import socket
 import struct
+import tracemalloc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from sideband._native import encode_data, encode_handshake_init, encode_ping, encode_pong, encode_signal
 from sideband.errors import SbrpErrorCode as Code
 from sideband.errors import TransportError
 from sideband.jwks import FetchedKeys
+from sideband.relay.metrics import RelayCollector
 from sideband.relay.table import DropReason
 from sideband.transport import Connection
 
@@ -337,13 +341,32 @@ async def test_a_thousand_connections_that_are_opened_and_dropped(running, contr
         await asyncio.gather(writer.wait_closed(), return_exceptions=True)
         assert reader.at_eof() or reader.exception()
 
-    for start in range(0, 800, 100):
-        await asyncio.gather(*(knock(n) for n in range(start, start + 100)))
-    for _ in range(200):
-        async with raw_peer(running, running.issuer.client()):
-            pass
-    await running.until(lambda: len(running.relay.connections) == 2)
+    async def thousand() -> None:
+        for start in range(0, 800, 100):
+            await asyncio.gather(*(knock(n) for n in range(start, start + 100)))
+        for _ in range(200):
+            async with raw_peer(running, running.issuer.client()):
+                pass
+        await running.until(lambda: len(running.relay.connections) == 2)
+
+    registry = CollectorRegistry()
+    registry.register(RelayCollector(running.relay))
+    value = registry.get_sample_value
+    await thousand()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        await thousand()
+        gc.collect()
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    # 200 connections that were not forgotten would hold 900 KiB besides what the test's own side of them leaves.
+    assert kept < 800 * KIB
     assert len(running.relay.snapshot().sessions) == 1
+    assert value("sideband_relay_upgrades_accepted_total", {"role": "client"}) == 401
+    assert value("sideband_relay_connections", {"role": "client"}) == 1
+    assert value("sideband_relay_sessions", {"state": "paired"}) == 1
     await client.send(encode_data(1, bytes(28)))
     while await daemon.receive() != encode_data(1, bytes(28)):
         pass

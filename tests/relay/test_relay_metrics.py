@@ -2,7 +2,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from sideband._native import encode_data
-from sideband.errors import TransportError
+from sideband.errors import SbrpErrorCode, TransportError
 from sideband.relay.metrics import RelayCollector
 
 
@@ -39,6 +39,26 @@ async def test_metrics_tell_what_happened_and_never_who(running, control) -> Non
     await running.until(lambda: len(running.relay.connections) == 1)
     assert value("sideband_relay_frames_total", {"direction": "up"}) == 3
     assert value("sideband_relay_connections", {"role": "client"}) == 0
+
+
+async def test_a_pause_shows_in_the_states_and_the_daemons_queue_in_its_high_water(running, control) -> None:
+    registry = CollectorRegistry()
+    registry.register(RelayCollector(running.relay))
+    value = registry.get_sample_value
+    daemon = await running.daemon()
+    client = await running.client(sid=1)
+    await client.send(encode_data(1, bytes(28)))
+    await daemon.receive()
+    assert (value("sideband_relay_queue_high_water_bytes", {"role": "daemon"}) or 0) > 0
+    await daemon.close()
+    assert await control(client) == (SbrpErrorCode.SESSION_PAUSED, 1)
+    assert value("sideband_relay_sessions", {"state": "paused"}) == 1
+    await client.send(encode_data(1, bytes(28)))
+    await running.until(lambda: value("sideband_relay_frames_dropped_total", {"reason": "client_while_paused"}) == 1)
+    await running.daemon()
+    assert await control(client) == (SbrpErrorCode.SESSION_PENDING, 1)
+    assert value("sideband_relay_sessions", {"state": "paused"}) == 0
+    assert value("sideband_relay_sessions", {"state": "pending"}) == 1
 
 
 async def test_event_loop_lag_is_the_worst_since_the_last_scrape(running, clock) -> None:
