@@ -243,6 +243,22 @@ async def test_the_clock_of_a_client_stands_while_it_is_not_read(start_relay, cl
             sending.cancel()
 
 
+async def test_a_client_that_is_not_read_sees_that_the_relay_lives(start_relay, clock) -> None:
+    running = await start_relay(**TIGHT)
+    async with (
+        raw_peer(running, running.issuer.daemon(), receive_buffer=4 * KIB),
+        raw_peer(running, running.issuer.client(sid=1)) as client,
+    ):
+        await running.until(lambda: running.relay.table.session(1))
+        connection = running.relay.table.session(1).client
+        client.writer.write(masked(encode_data(1, bytes(40_000))) * 300 + masked(b"?", 0x89))
+        await running.until(lambda: not connection.reading)
+        for _ in range(20):
+            clock.advance(1)
+            assert await client.frame() == (0x8A, b"")
+        assert not connection.reading
+
+
 async def test_a_client_that_never_sends_is_given_up_after_two_pings(running, control, clock) -> None:
     daemon = await running.daemon()
     async with raw_peer(running, running.issuer.client(sid=1)) as client:

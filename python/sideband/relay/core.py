@@ -15,7 +15,7 @@ from sideband.relay.config import RelayConfig
 from sideband.relay.keepalive import Verdict
 from sideband.relay.kicks import CarriedOut
 from sideband.relay.limits import AddressLimits
-from sideband.relay.outlet import ping_frame
+from sideband.relay.outlet import ping_frame, pong_frame
 from sideband.relay.revocations import RevokedKeys
 from sideband.relay.sids import MemorySpentSids, SpentSids
 from sideband.relay.snapshot import RelaySnapshot, take_snapshot
@@ -330,6 +330,9 @@ class Relay:
         for connection in list(self.connections):
             if connection.closing:
                 continue
+            if not (connection.reading or connection.outlet.queued_bytes):
+                # Its pings lie unread behind what it is held back for: unasked, this tells it that the relay lives.
+                connection.outlet.put_wire_first(pong_frame(b""))
             verdict = connection.keepalive.look(now, reading=connection.reading)
             if verdict is Verdict.DEAD:
                 connection.close(_GOING_AWAY, "no sign of life")
