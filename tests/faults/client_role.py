@@ -102,7 +102,7 @@ class Client:
             ),
         )
         self.peer.on("state_change", self.changed)
-        self.peer.events.on("tick", lambda tick: role.log("tick", client=number, **tick))
+        self.peer.events.on("tick", self.ticked)
         self.peer.rpc.handle("ask", self.ask)
 
     def changed(self, state: object, _previous: object) -> None:
@@ -115,6 +115,11 @@ class Client:
             error=None if error is None else f"{type(error).__name__} {error}",
             **self.watched.counters(),
         )
+
+    def ticked(self, event: dict[str, Any]) -> None:
+        tick = event["tick"]
+        whole = event["pad"] == padding(tick)
+        self.role.log("tick", client=self.number, session=event["session"], tick=tick, whole=whole)
 
     def ask(self, params: dict[str, int]) -> int:
         self.role.log("ask", client=self.number, **params)

@@ -63,7 +63,7 @@ class Daemon:
             await asyncio.sleep(WORK_SECONDS)
             tick = next(ticks)
             role.log("ticked", **who, tick=tick)
-            peer.events.emit("tick", {"session": who["session"], "tick": tick})
+            peer.events.emit("tick", {"session": who["session"], "tick": tick, "pad": padding(tick)})
             if number % 4 == 0:
                 await ask()
             return {"value": 2 * number, "pad": pad[::-1]}

@@ -61,7 +61,7 @@ class Ledger:
             if line["error"] is None:
                 assert (line["client"], line["call"]) in ran
                 assert line["value"] == 2 * line["call"]
-        assert [line for line in _all(self.daemon, "marked") if not line["whole"]] == []
+        assert [line for line in _all(self.daemon, "marked") + _all(self.clients, "tick") if not line["whole"]] == []
         self._check_asks()
         _check_rising(_numbers(self.daemon, "marked", "mark", "client"))
         _check_rising(_numbers(self.clients, "tick", "tick", "client", "session"))

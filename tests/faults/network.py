@@ -9,12 +9,7 @@ import secrets
 from types import TracebackType
 from typing import Self
 
-RULES = """
-table inet sideband_silence {
-  chain inward { type filter hook input priority 0; policy drop; }
-  chain outward { type filter hook output priority 0; policy drop; }
-}
-"""
+WAYS = ("input", "output")
 
 
 class Namespace:
@@ -56,9 +51,10 @@ class Namespace:
     ) -> None:
         await self._remove()
 
-    async def silence(self) -> None:
-        """Drop every packet, both ways, without a word."""
-        await self._inside("nft", "-f", "-", given=RULES)
+    async def silence(self, *ways: str) -> None:
+        """Drop every packet without a word; only what comes in with "input", only what goes out with "output"."""
+        chains = "".join(f"chain {way} {{ type filter hook {way} priority 0; policy drop; }}\n" for way in ways or WAYS)
+        await self._inside("nft", "-f", "-", given=f"table inet sideband_silence {{\n{chains}}}\n")
 
     async def speak(self) -> None:
         """Undo `silence`."""

@@ -23,7 +23,7 @@ def good() -> tuple[Lines, Lines]:
             {"what": "called", "client": 0, "call": number},
             {"what": "answered", "client": 0, "call": number, "value": 2 * number, "error": None},
             {"what": "emitted", "client": 0, "mark": number},
-            {"what": "tick", **who, "tick": number},
+            {"what": "tick", **who, "tick": number, "whole": True},
         ]
         daemon += [
             {"what": "ran", **who, "call": number},
@@ -68,11 +68,21 @@ def test_anything_that_is_missing_or_there_twice_is_found(what: str, how: str) -
         lambda clients, _daemon: line(clients, "answered").update(value=None, error="not_connected"),
         lambda _clients, daemon: line(daemon, "told").update(value=None, error="rpc_timeout"),
         lambda _clients, daemon: line(daemon, "marked").update(whole=False),
+        lambda clients, _daemon: line(clients, "tick").update(whole=False),
         lambda clients, _daemon: clients.reverse(),
         lambda _clients, daemon: daemon.reverse(),
         lambda _clients, daemon: daemon.append({"what": "accepted", "client": 0, "session": 2}),
     ],
-    ids=["wrong", "failed", "failed there", "damaged", "order here", "order there", "session made anew"],
+    ids=[
+        "wrong",
+        "failed",
+        "failed there",
+        "damaged",
+        "damaged here",
+        "order here",
+        "order there",
+        "session made anew",
+    ],
 )
 def test_a_wrong_outcome_is_found(spoil: Callable[[Lines, Lines], object]) -> None:
     clients, daemon = good()

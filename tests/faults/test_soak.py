@@ -75,11 +75,12 @@ async def test_twenty_kills_deliver_nothing_twice(tmp_path: Path, what: str) -> 
         world.ledger().check_once()
 
 
-async def test_five_silences_lose_nothing(tmp_path: Path) -> None:
-    async with Namespace() as namespace, FaultWorld(tmp_path, clients=CLIENTS, namespace=namespace) as world:
+@pytest.mark.parametrize("ways", [("input", "output"), ("input",), ("output",)], ids=["both ways", "deaf", "mute"])
+async def test_silences_lose_nothing(tmp_path: Path, ways: tuple[str, ...]) -> None:
+    async with Namespace() as namespace, FaultWorld(tmp_path, clients=CLIENTS, workers=4, namespace=namespace) as world:
         await world.load()
-        for cut in range(1, 6):
-            await namespace.silence()
+        for cut in range(1, 4):
+            await namespace.silence(*ways)
             await world.all_reach("paused", times=cut)
             await namespace.speak()
             await world.all_reach("active", times=cut + 1)

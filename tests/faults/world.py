@@ -172,7 +172,11 @@ class FaultWorld:
             enough = {client: found[times - 1] for client, found in entered.items() if len(found) >= times}
             return enough if len(enough) == self.clients else None
 
-        found: dict[int, dict[str, Any]] = await self.crowd.until(reached, seconds)
+        try:
+            found: dict[int, dict[str, Any]] = await self.crowd.until(reached, seconds)
+        except AssertionError as error:
+            missing = {client: states for client, states in self.states().items() if states.count(state) < times}
+            raise AssertionError(f"not {state} for the {times}. time: {missing}") from error
         return found
 
     async def one_reaches(self, state: str, *, times: int) -> None:
