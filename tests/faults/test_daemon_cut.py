@@ -94,7 +94,7 @@ async def test_a_process_that_stands_still_for_a_moment(tmp_path: Path) -> None:
 @pytest.mark.servers
 @pytest.mark.parametrize("how", ["silence", "pulled cable"])
 async def test_a_network_that_is_gone_for_20_seconds(tmp_path: Path, how: str) -> None:
-    async with Namespace() as namespace, FaultWorld(tmp_path, clients=50, namespace=namespace) as world:
+    async with Namespace() as namespace, FaultWorld(tmp_path, clients=50, workers=4, namespace=namespace) as world:
         cut, heal = (namespace.silence, namespace.speak) if how == "silence" else (namespace.pull, namespace.plug)
         loop = asyncio.get_running_loop()
         began = loop.time()
