@@ -7,10 +7,11 @@ from typing import Any
 
 __all__ = ["GATHERED_BYTES", "LARGE_BYTES", "Cork"]
 
-LARGE_BYTES = 16 * 1024
-"""A write of this size goes out by itself: copying it would cost more than a system call."""
-GATHERED_BYTES = 64 * 1024
-"""So much goes out at once at most, besides one large write."""
+LARGE_BYTES = 8 * 1024
+"""A write of this size goes out by itself: copying it would cost more than it saves."""
+GATHERED_BYTES = 8 * 1024
+"""With so much gathered it goes out, so that the other side is at work on it while the rest is made ready. Of 4, 8, 16
+and 64 KiB this gave the most small calls a second, on a quiet machine and on a busy one."""
 
 
 class Cork:
