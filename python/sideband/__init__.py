@@ -1,11 +1,12 @@
 """End-to-end encrypted peers through a relay that sees ciphertext only: calls and events for daemons behind NAT.
 
-    async with create_peer(...) as peer:                       # connects
+    async with sideband.cloud.connect(quick_connect_code=code) as peer:    # connects
         print(await peer.rpc.call("greet", "Ada"))
 
-    async with await listen(...) as server:                    # accepts
+    async with await sideband.cloud.listen(...) as server:                 # accepts
         ...
 
+`sideband.cloud` works by way of a control plane; `create_peer` and `listen` below it work with any transport and relay.
 The names below live in `sideband.peer`, `sideband.identity`, `sideband.transport` and `sideband.errors`, which have
 some more; `sideband.secure_relay` is the protocol's low-level layer. Names are imported when they are first used, so
 that `import sideband` is quick.
@@ -17,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sideband import cloud as cloud  # a type checker then knows `sideband.cloud` without its own import
     from sideband.errors import (
         CloudApiError,
         ConfigError,

@@ -8,8 +8,9 @@ import logging
 
 from typing_extensions import override
 
-from sideband.errors import ConfigError, PeerError, SidebandError
+from sideband.errors import ConfigError, PeerError, SidebandError, TransportError
 from sideband.peer.acceptance import Acceptance, Acceptor
+from sideband.peer.negotiator import REPLACED_CLOSE_CODE
 from sideband.peer.peer import Peer
 from sideband.peer.policies import RetryPolicy
 from sideband.peer.pump import FAREWELL_SECONDS
@@ -169,6 +170,8 @@ class RelayServer(Server):
             if task is not None and task.cancelling():
                 raise
             return PeerError("cancelled", "a callback of the attempt was cancelled")
+        except TransportError as error:
+            return _replaced() if error.close_code == REPLACED_CLOSE_CODE else error
         except Exception as error:  # noqa: BLE001  (whatever ends a relay connection is judged by the negotiator, and told)
             return error
         return PeerError("not_connected", "the relay connection ended")
@@ -187,3 +190,8 @@ class RelayServer(Server):
             await self._sessions.daemon.serve(connection)
         finally:
             await connection.close()
+
+
+def _replaced() -> TransportError:
+    text = "another process connected with this daemon's key, and only one can be the daemon: end one of the two"
+    return TransportError("abnormal_close", text, close_code=REPLACED_CLOSE_CODE)
