@@ -18,6 +18,7 @@ RAISED: list[SidebandError] = [
     errors.PeerError("rpc_timeout", "10 s", details={"method": "m"}),
     errors.ProcessError("it ended", exit_code=5),
     errors.RpcPeerError(2000, "on purpose", {"a": [1]}),
+    errors.SbdpError("decrypt_failed", "changed"),
     errors.SbpError(1002, "no cid", fatal=False),
     errors.SbrpBatchError("decrypt_failed", "changed", 3, [b"opened"]),
     errors.SbrpError("session_not_found", "of another", session_id=7),

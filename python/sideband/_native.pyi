@@ -15,6 +15,8 @@ __all__ = [
     "MAX_FRAME_SIZE",
     "MAX_PAYLOAD_SIZE",
     "MAX_PLAINTEXT_SIZE",
+    "NOISE_MAX_PAYLOAD",
+    "NOISE_MAX_RECORD",
     "RELEASE_THRESHOLD",
     "SBP_MAX_FRAME_SIZE",
     "SBP_MAX_HANDSHAKE_SIZE",
@@ -26,6 +28,9 @@ __all__ = [
     "EphemeralKeyPair",
     "FrameDecoder",
     "IdentityKeyPair",
+    "NoiseHandshake",
+    "NoiseKeyPair",
+    "NoiseSession",
     "ReplayWindow",
     "SbpFrame",
     "Session",
@@ -815,3 +820,152 @@ class Blake3:
 
     def digest(self) -> bytes:
         """Return the digest of what was hashed so far; more may follow."""
+
+NOISE_MAX_PAYLOAD: int
+"""Largest payload of the handshake messages 2 and 3 in bytes: 4,000."""
+NOISE_MAX_RECORD: int
+"""Largest sealed record of a direct session in bytes, its type byte on the wire not counted: 1 MiB + 17."""
+
+@final
+class NoiseKeyPair:
+    """A static X25519 key pair for direct sessions (docs/protocol/sbdp.md). The private key is wiped when it is freed.
+
+    It cannot be copied or pickled, and `repr` shows the fingerprint of the public key only.
+    """
+
+    @staticmethod
+    def generate() -> NoiseKeyPair:
+        """Make a fresh pair from the operating system's randomness.
+
+        Raises:
+            OSError: there is none.
+        """
+
+    @staticmethod
+    def from_private_bytes(private_key: Buffer) -> NoiseKeyPair:
+        """Make the pair of a 32 byte private key.
+
+        Raises:
+            SbrpError: `handshake_failed` for another length.
+        """
+
+    def private_bytes(self) -> bytes:
+        """Return the 32 byte private key, for storing it."""
+
+    @property
+    def public_key(self) -> bytes:
+        """The public key, 32 bytes."""
+
+    def __reduce__(self) -> NoReturn: ...
+
+@final
+class NoiseHandshake:
+    """One side of a Noise_XX_25519_ChaChaPoly_SHA256 handshake, without I/O. After a failure it stays failed.
+
+    Args:
+        key_pair: this side's static key.
+        initiator: whether this side sends messages 1 and 3.
+        prologue: what both sides have to agree on besides; not sent.
+        ephemeral: 32 byte private key of this handshake, for tests; fresh randomness by default.
+    """
+
+    def __new__(
+        cls, key_pair: NoiseKeyPair, *, initiator: bool, prologue: Buffer, ephemeral: Buffer | None = None
+    ) -> NoiseHandshake: ...
+    def write(self, payload: Buffer | None = None) -> bytes:
+        """Return the next message. The payload of messages 2 and 3 is encrypted; message 1 carries none.
+
+        Raises:
+            SbdpError: `message_too_large` over 4,000 bytes of payload, with nothing changed; `handshake_failed` out of
+                turn or after a failure.
+        """
+
+    def read(self, message: Buffer) -> bytes:
+        """Take the other side's next message and return its payload.
+
+        Raises:
+            SbdpError: `handshake_failed` when it is too long, out of turn, changed, or of another prologue.
+        """
+
+    @property
+    def hash(self) -> bytes:
+        """The hash of all that was exchanged so far, 32 bytes."""
+
+    @property
+    def remote_key(self) -> bytes | None:
+        """The other side's static key, 32 bytes, once it has come."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether all three messages were exchanged and the keys were not taken yet."""
+
+    def session(
+        self, *, max_record: int = 1048593, rekey_records: int = 4294967296, rekey_bytes: int = 68719476736
+    ) -> NoiseSession:
+        """Take the keys of the finished handshake, once.
+
+        Args:
+            max_record: largest sealed record in bytes, both ways; 18 to `NOISE_MAX_RECORD`.
+            rekey_records: records under one key, at least 2.
+            rekey_bytes: plaintext bytes under one key.
+
+        Raises:
+            SbdpError: `handshake_failed` before the end, and the second time.
+            ValueError: for another `max_record`.
+        """
+
+    def __reduce__(self) -> NoReturn: ...
+
+@final
+class NoiseSession:
+    """The sealed records of a direct session (docs/protocol/sbdp.md, "Records"). The two directions share nothing.
+
+    Next-key records are made where they are due, and acted upon where they come. From 16 KiB on the interpreter is
+    released.
+    """
+
+    @property
+    def max_content(self) -> int:
+        """Largest content of a record in bytes."""
+
+    def seal_stream(self, contents: Iterable[Buffer | tuple[Buffer, ...]]) -> bytes:
+        """Seal data records for a byte stream, each with its length, all in one buffer. A tuple is one in parts.
+
+        Raises:
+            SbdpError: `message_too_large` with nothing sealed; `session_cleared`.
+        """
+
+    def seal_messages(self, contents: Iterable[Buffer | tuple[Buffer, ...]]) -> list[bytes]:
+        """Seal data records for a message transport, one message each. Same errors as `seal_stream`."""
+
+    def seal_control(self, kind: int, content: Buffer) -> bytes:
+        """Seal a control record (1 ping, 2 pong, 3 close) as one message, without a length.
+
+        Raises:
+            SbdpError: `session_cleared`.
+            ValueError: for another kind.
+        """
+
+    def push(self, data: Buffer) -> list[bytes | tuple[int, bytes]]:
+        """Take bytes of a stream, in any pieces, and return what they complete: data, or (kind, content) of a control.
+
+        Raises:
+            SbdpError: `protocol_violation` or `decrypt_failed`, once everything before was returned; then always.
+            RuntimeError: another thread is reading.
+        """
+
+    def open_messages(self, messages: Iterable[Buffer]) -> list[bytes | tuple[int, bytes]]:
+        """Open messages of a message transport. Result and errors are those of `push`."""
+
+    def clear(self) -> None:
+        """Wipe the keys of both directions."""
+
+    @property
+    def sent(self) -> tuple[int, int]:
+        """How many keys this side has used up, and the sequence number of its next record."""
+
+    @property
+    def received(self) -> tuple[int, int]:
+        """The same of the other side."""
+
+    def __reduce__(self) -> NoReturn: ...

@@ -20,6 +20,8 @@ __all__ = [
     "PeerErrorCode",
     "ProcessError",
     "RpcPeerError",
+    "SbdpError",
+    "SbdpErrorCode",
     "SbpError",
     "SbrpBatchError",
     "SbrpError",
@@ -143,6 +145,31 @@ class IdentityRefusedError(SbrpError):
         self.received = received
         code = SbrpErrorCode.HANDSHAKE_FAILED if expected is None else SbrpErrorCode.IDENTITY_KEY_CHANGED
         super().__init__(code, message)
+
+
+SbdpErrorCode = Literal[
+    "handshake_failed",
+    "handshake_timeout",
+    "decrypt_failed",
+    "protocol_violation",
+    "message_too_large",
+    "session_cleared",
+    "session_closed",
+    "overloaded",
+]
+"""What failed in a direct session (docs/protocol/sbdp.md, "Errors")."""
+
+
+class SbdpError(SidebandError):
+    """A failure in a direct session.
+
+    Attributes:
+        code: what failed, one of `SbdpErrorCode`.
+    """
+
+    def __init__(self, code: SbdpErrorCode, message: str = "") -> None:
+        self.code: SbdpErrorCode = code
+        super().__init__(f"{code}: {message}" if message else code)
 
 
 class SbpError(SidebandError):

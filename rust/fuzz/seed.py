@@ -25,6 +25,8 @@ SOURCES = {
     "replay": ["sbrp-replay.json"],
     "sbp": ["sbp-frames.json"],
     "byte_stream": ["sbp-frames.json"],
+    "noise_handshake": ["noise-xx.json"],
+    "noise_records": ["noise-xx.json"],
 }
 
 

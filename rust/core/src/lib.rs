@@ -13,6 +13,7 @@ pub mod frame;
 pub mod handshake;
 pub mod identity;
 pub mod kdf;
+pub mod noise;
 pub mod payload;
 pub mod relay;
 pub mod replay;

@@ -9,6 +9,7 @@ use sideband_core::replay::InvalidWindowSize;
 mod classes {
     #![allow(missing_docs, reason = "names of classes that sideband.errors documents")]
     pyo3::import_exception!(sideband.errors, ConfigError);
+    pyo3::import_exception!(sideband.errors, SbdpError);
     pyo3::import_exception!(sideband.errors, SbpError);
     pyo3::import_exception!(sideband.errors, SbrpBatchError);
     pyo3::import_exception!(sideband.errors, SbrpError);
@@ -18,6 +19,8 @@ mod classes {
 pub enum Failure {
     /// Of the secure relay layer.
     Sbrp(sideband_core::Error),
+    /// Of direct sessions.
+    Sbdp(sideband_core::noise::NoiseError),
     /// Of the application framing.
     Sbp(sideband_core::SbpError),
     /// A replay window of a size that does not exist.
@@ -42,6 +45,7 @@ impl From<Failure> for PyErr {
                 classes::SbrpError::new_err((error.code.name(), error.message.into_owned()))
             }
             Failure::Sbrp(error) => Python::attach(|py| with_session(py, error).unwrap_or_else(|failed| failed)),
+            Failure::Sbdp(error) => classes::SbdpError::new_err((error.code.name(), error.message.into_owned())),
             Failure::Sbp(error) => classes::SbpError::new_err((error.code, error.message.into_owned())),
             Failure::Window(error) => classes::ConfigError::new_err(error.to_string()),
             Failure::Setting { variable, error } => classes::ConfigError::new_err(format!("{variable}: {error}")),
@@ -54,6 +58,12 @@ impl From<Failure> for PyErr {
 impl From<sideband_core::Error> for Failure {
     fn from(error: sideband_core::Error) -> Self {
         Self::Sbrp(error)
+    }
+}
+
+impl From<sideband_core::noise::NoiseError> for Failure {
+    fn from(error: sideband_core::noise::NoiseError) -> Self {
+        Self::Sbdp(error)
     }
 }
 

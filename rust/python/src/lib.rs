@@ -13,6 +13,7 @@ mod frame;
 mod handshake;
 mod identity;
 mod lock;
+mod noise;
 mod output;
 mod replay;
 mod sbp;
@@ -60,6 +61,12 @@ mod _native {
     };
     #[pymodule_export]
     use crate::identity::{IdentityKeyPair, compute_fingerprint, sign, verify_signature};
+    #[pymodule_export]
+    const NOISE_MAX_PAYLOAD: usize = sideband_core::noise::MAX_PAYLOAD;
+    #[pymodule_export]
+    const NOISE_MAX_RECORD: usize = sideband_core::noise::MAX_RECORD;
+    #[pymodule_export]
+    use crate::noise::{NoiseHandshake, NoiseKeyPair, NoiseSession};
     #[pymodule_export]
     use crate::replay::ReplayWindow;
     #[pymodule_export]
