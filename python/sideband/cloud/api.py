@@ -8,6 +8,7 @@ import ipaddress
 import json
 import os
 import ssl
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,16 @@ class ControlPlane:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": _user_agent()}
         if credential is not None:
             headers["Authorization"] = f"Bearer {credential}"
+        answer = await self._post(url, headers, json.dumps({"json": value}).encode())
+        if isinstance(answer, TransportError):
+            raise answer
+        status, answered, body = answer
+        return output_of(url, status, answered, body, credential or secret)
+
+    async def _post(
+        self, url: URL, headers: dict[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes | None] | TransportError:
+        # Returned, not raised: some of aiohttp's errors hold the request's headers, and would go along as the context.
         deadline = asyncio.timeout(self._request_seconds)
         try:
             async with (
@@ -145,22 +156,19 @@ class ControlPlane:
                 ) as session,
                 session.post(
                     url,
-                    data=json.dumps({"json": value}).encode(),
+                    data=body,
                     headers=headers,
                     allow_redirects=False,
                     proxy=proxy_from_environment(url),
                     ssl=self._client_ssl_context() if url.scheme == "https" else True,
                 ) as response,
             ):
-                body = await _read(response)
-        except TimeoutError as error:
-            if not deadline.expired():
-                raise network_failure(error, url) from None
-            text = f"{place(url)} did not answer within {self._request_seconds:g} s; try again later"
-            raise TransportError("timeout", text) from None
+                return response.status, response.headers, await _read(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise network_failure(error, url) from None
-        return output_of(url, response.status, response.headers, body, credential or secret)
+            if isinstance(error, TimeoutError) and deadline.expired():
+                text = f"{place(url)} did not answer within {self._request_seconds:g} s; try again later"
+                return TransportError("timeout", text)
+            return network_failure(error, url)
 
     def _client_ssl_context(self) -> ssl.SSLContext:
         if self._ssl_context is None:
