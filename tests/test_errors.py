@@ -12,6 +12,7 @@ RAISED: list[SidebandError] = [
     errors.CloudApiError(409, "taken", code="CONFLICT", retry_after=2.0),
     errors.ConfigError("a size is a number"),
     errors.ConnectionClosed(close_code=1001),
+    errors.FileTransferError("changed", "a.txt: it changed", remote=True),
     errors.IdentityRefusedError("another key", expected="SHA256:00", received="SHA256:01"),
     errors.IdentityStoreError("open to others"),
     errors.NotFoundError("no such account"),

@@ -13,6 +13,9 @@ __all__ = [
     "CloudApiError",
     "ConfigError",
     "ConnectionClosed",
+    "EnvelopeError",
+    "FileErrorCode",
+    "FileTransferError",
     "IdentityRefusedError",
     "IdentityStoreError",
     "NotFoundError",
@@ -252,6 +255,18 @@ class TokenError(SidebandError):
         super().__init__(f"{reason}: {message}" if message else reason)
 
 
+class EnvelopeError(SidebandError):
+    """A sealed envelope or a published envelope key was refused (docs/protocol/inbox.md, "Envelopes").
+
+    Attributes:
+        kind: `format`, `signature`, `key` (the recipient's key is unusable) or `decrypt`.
+    """
+
+    def __init__(self, kind: Literal["format", "signature", "key", "decrypt"], message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 class IdentityStoreError(SidebandError):
     """An identity file or a pin store could not be read or written, or is not safe to use."""
 
@@ -343,6 +358,37 @@ class RpcPeerError(PeerError):
         self.rpc_message = message
         self.data = data
         super().__init__("rpc_error", f"{rpc_code} {message}", details={"code": rpc_code, "data": data})
+
+
+FileErrorCode = Literal[
+    "not_found",
+    "permission_denied",
+    "exists",
+    "no_space",
+    "changed",
+    "not_a_file",
+    "invalid_name",
+    "read_only",
+    "too_large",
+    "busy",
+    "io_error",
+    "protocol",
+]
+"""What failed in a file transfer (docs/protocol/streams.md, "Files")."""
+
+
+class FileTransferError(SidebandError):
+    """A file could not be sent, received or listed.
+
+    Attributes:
+        code: what failed, one of `FileErrorCode`.
+        remote: whether the other side met it.
+    """
+
+    def __init__(self, code: FileErrorCode, message: str, *, remote: bool = False) -> None:
+        self.code: FileErrorCode = code
+        self.remote = remote
+        super().__init__(f"{code}: {message}")
 
 
 def _restore(kind: type[SidebandError], args: tuple[Any, ...]) -> SidebandError:

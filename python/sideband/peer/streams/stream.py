@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from sideband.errors import PeerError
+from sideband.peer.files import (
+    ExistsPolicy,
+    FileSource,
+    FileTransfer,
+    Folder,
+    ProgressFunction,
+    in_worker,
+    receive_into,
+    send_source,
+    telling,
+)
 from sideband.protocol.streams import ByteStream, ResetCode
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from typing_extensions import Buffer
 
     from sideband.peer.streams.keeper import StreamKeeper
@@ -206,6 +220,102 @@ class Stream:
             self.reset()
         else:
             await self.end()
+
+    # Files
+
+    async def send_file(
+        self, path: str | PathLike[str], *, offset: int = 0, progress: ProgressFunction | None = None
+    ) -> FileTransfer:
+        """Send a file, whose other side calls `receive_file`; return when it has the file whole, checked and on disk.
+
+        The other side says what it holds of an earlier try; when that is of the same file, of the same size and time,
+        and its bytes have the same digest, only the rest is sent. A few MiB are in memory, however large the file is.
+
+        Args:
+            path: of a regular file; a link is followed.
+            offset: the first byte that counts; what follows it is sent as if it were the whole file.
+            progress: called as `progress(done, total)` in bytes, from the event loop, at most ten times a second and
+                at the end.
+
+        Raises:
+            FileTransferError: `not_found`, `permission_denied`, `not_a_file`; `changed` when the file is changed while
+                it is sent; with `remote` what the other side met, such as `no_space`. The stream is reset.
+            PeerError: `stream_reset`; `integrity_error` when the other side got other bytes.
+        """
+        with telling(self, str(path)):
+            source = await in_worker(FileSource.open, Path(path), offset)
+        with source:
+            return await send_source(self, source, progress)
+
+    async def receive_file(
+        self,
+        path: str | PathLike[str],
+        *,
+        resume: bool = True,
+        exists: ExistsPolicy = "fail",
+        progress: ProgressFunction | None = None,
+    ) -> FileTransfer:
+        """Receive the file that the other side sends with `send_file`, and return once it is whole and durable.
+
+        Until then its bytes are in a hidden partial file in the same folder, `.NAME.sideband-part`. When the transfer
+        does not end, by whatever cause, that stays, and the next call for the same path goes on with it where it has
+        the bytes of the same file. The file gets the time of the original, and may be run if that may.
+
+        Args:
+            path: of the file; its folder has to exist.
+            resume: False forgets what is kept of an earlier try.
+            exists: "fail" leaves what is there already, "replace" replaces it, in one step, by the whole new file.
+            progress: called as `progress(done, total)` in bytes, from the event loop, at most ten times a second and
+                at the end; what was kept counts as done.
+
+        Raises:
+            FileTransferError: `exists`, `no_space`, `permission_denied`, `busy` and the like; with `remote` what the
+                other side met, such as `changed`. The stream is reset.
+            PeerError: `stream_reset`; `integrity_error` when the bytes have not the sender's digest: then nothing is
+                kept.
+        """
+        path = Path(path)
+        with telling(self, str(path)):
+            folder = await in_worker(Folder, path.parent)
+        with folder:
+            return await receive_into(
+                self, folder, path.name, shown=str(path), resume=resume, exists=exists, progress=progress
+            )
+
+    # What follows is for files.
+
+    async def collect(self, into: list[memoryview], max_bytes: int) -> int:
+        """Append the next chunk, and what else has come already, to `into`; return the bytes, 0 at the end."""
+        chunk = await self._chunk(None)
+        collected = 0
+        while chunk is not None:
+            into.append(chunk)
+            collected += chunk.nbytes
+            chunk = self._bytes.read() if collected < max_bytes else None
+        return collected
+
+    def withhold(self) -> None:
+        """Success is told to the other side by `confirm`, and its digest is checked by who calls this."""
+        self._bytes.withhold()
+
+    @property
+    def remote_digest(self) -> bytes | None:
+        """The digest with which the other side has ended."""
+        return self._bytes.remote_digest
+
+    def confirm(self) -> None:
+        """All that came is taken care of."""
+        self._bytes.confirm()
+
+    def refuse_digest(self) -> None:
+        """What came has not the digest with which the other side has ended."""
+        self._bytes.reset(ResetCode.INTEGRITY, "the digest of what came is not that of what was sent")
+        self._keeper.settle()
+
+    async def end_file(self, digest: bytes) -> None:
+        """End with a digest, and return when the other side has confirmed it."""
+        self._bytes.end(digest)
+        await self._delivered()
 
     # What follows is for the peer.
 

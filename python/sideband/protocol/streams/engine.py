@@ -328,6 +328,10 @@ class Streams:
         if limit is not None or self._session_credit is not None or self._control:
             self._wake()
 
+    def _confirmed(self, stream: ByteStream) -> None:
+        self._send_done(stream)
+        self._wake()
+
     def _reset(self, stream: ByteStream, code: int, reason: str) -> None:
         self._fail(stream, code, reason, remote=False, tell=True)
         self._wake()
@@ -368,7 +372,7 @@ class Streams:
 
     def _send_done(self, stream: ByteStream) -> None:
         incoming = stream._incoming
-        if stream._reviving or incoming.finished:
+        if stream._reviving or incoming.finished or incoming.withheld:
             return
         incoming.finished = True
         self._control.append(stream_encode_done(stream.id, incoming.window.consumed))

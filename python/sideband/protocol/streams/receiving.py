@@ -17,9 +17,11 @@ class Incoming:
         buffered: bytes that wait to be read.
         end: the offset at which the other side has ended, or None.
         finished: everything was read, and the other side was told.
+        withheld: the application checks the digest itself, and until it has, the other side is not told.
+        expected: the digest with which the other side has ended, or None.
     """
 
-    __slots__ = ("_chunks", "_expected", "_hasher", "buffered", "end", "finished", "window")
+    __slots__ = ("_chunks", "_hasher", "buffered", "end", "expected", "finished", "window", "withheld")
 
     def __init__(self, window: StreamWindow, *, digest: bool) -> None:
         self.window = window
@@ -28,7 +30,8 @@ class Incoming:
         self.finished = False
         self._chunks: deque[memoryview] = deque()
         self._hasher = Blake3() if digest else None
-        self._expected: bytes | None = None
+        self.withheld = False
+        self.expected: bytes | None = None
 
     @property
     def complete(self) -> bool:
@@ -47,21 +50,26 @@ class Incoming:
         self._chunks.append(chunk)
         self.buffered += chunk.nbytes
 
+    def withhold(self) -> None:
+        """Leave the digest to the application, which has read nothing yet."""
+        self.withheld = True
+        self._hasher = None
+
     def finish(self, offset: int, digest: bytes | None) -> bool:
         """The other side ends at `offset`. False when that contradicts what came before or what was agreed."""
-        if (digest is None) != (self._hasher is None):
-            return False
         if self.end is not None:
-            return self.end == offset and self._expected == digest
+            return self.end == offset and self.expected == digest
+        if (digest is None) != (self._hasher is None and not self.withheld):
+            return False
         if offset < self.window.received:
             return False
         self.end = offset
-        self._expected = digest
+        self.expected = digest
         return True
 
     def intact(self) -> bool:
         """Whether what came has the digest that the other side gave; ask when `complete`."""
-        return self._hasher is None or self._hasher.digest() == self._expected
+        return self._hasher is None or self._hasher.digest() == self.expected
 
     def read(self, max_bytes: int | None) -> memoryview | None:
         """Return the next chunk, or at most `max_bytes` of it; None while there is none."""

@@ -29,6 +29,7 @@ class Outgoing:
     """
 
     __slots__ = (
+        "_given_digest",
         "_hasher",
         "_small",
         "_unconsumed",
@@ -57,6 +58,7 @@ class Outgoing:
         self._unsent: deque[memoryview] = deque()
         self._small = bytearray()
         self._hasher = Blake3() if digest else None
+        self._given_digest: bytes | None = None
 
     @property
     def held(self) -> int:
@@ -75,8 +77,13 @@ class Outgoing:
 
     @property
     def digest(self) -> bytes | None:
-        """The digest of everything written so far, or None when none was asked for."""
-        return None if self._hasher is None else self._hasher.digest()
+        """What `give_digest` gave, else that of everything written so far; None when none was asked for."""
+        return self._given_digest if self._hasher is None else self._hasher.digest()
+
+    def give_digest(self, digest: bytes) -> None:
+        """End with this digest, which the application has made; nothing is hashed here any more."""
+        self._given_digest = digest
+        self._hasher = None
 
     def write(self, data: Buffer, room: int) -> int:
         """Take up to `room` bytes and return how many. `bytes` are kept as they are, anything mutable is copied."""

@@ -188,18 +188,44 @@ class ByteStream:
             self._streams._wrote(self, taken)
         return taken
 
-    def end(self) -> None:
+    def end(self, digest: bytes | None = None) -> None:
         """Tell the other side that everything was written; it can still send. Again is fine.
+
+        Args:
+            digest: 32 bytes to end with, for an other side that has called `withhold`; None ends as was agreed when
+                the stream was opened.
 
         Raises:
             PeerError: `stream_reset` or `integrity_error` after a failure.
         """
         self.check()
         if not self._outgoing.ended:
+            if digest is not None:
+                self._outgoing.give_digest(digest)
             self._outgoing.ended = True
             self._short = False
             if self._streams is not None:
                 self._streams._ended(self)
+
+    def withhold(self) -> None:
+        """Let the application check the digest of what comes, and `confirm` once it has taken care of all of it.
+
+        Call it before the other side can have ended. Its `end` then has to carry a digest, of whatever both sides have
+        agreed on; see `remote_digest`.
+        """
+        self._incoming.withhold()
+
+    @property
+    def remote_digest(self) -> bytes | None:
+        """The digest with which the other side has ended; None before, or without one."""
+        return self._incoming.expected
+
+    def confirm(self) -> None:
+        """After `withhold`, and once `at_end`: let the other side report success."""
+        self.check()
+        self._incoming.withheld = False
+        if self._incoming.drained and self._streams is not None:
+            self._streams._confirmed(self)
 
     def read(self, max_bytes: int | None = None) -> memoryview | None:
         """Return the next bytes that came, at most `max_bytes`; None while there are none, or at the end.
