@@ -15,8 +15,8 @@ from sideband.control import ids, signing
 from sideband.control.secrets import ServerSecret
 from sideband.control.store import Database, directory, schema
 from sideband.control.store.audit import add_audit
-from sideband.control.store.database import wait_for_turn
 from sideband.control.store.live import add_kick
+from sideband.database import wait_for_turn
 from sideband.errors import ConfigError, NotFoundError
 
 __all__ = ["Administration"]

@@ -14,9 +14,9 @@ from sideband.control.config import ControlConfig
 from sideband.control.secrets import ServerSecret, private_folder
 from sideband.control.signing import SigningKeys
 from sideband.control.store import Database, sqlite_url
-from sideband.control.store.database import BUSY_TIMEOUT_SECONDS
 from sideband.control.store.live import online_daemons
 from sideband.control.tokens import TokenIssuer
+from sideband.database import BUSY_TIMEOUT_SECONDS
 
 __all__ = ["DATABASE_FILE", "SECRET_FILE", "ControlPlane", "open_store"]
 

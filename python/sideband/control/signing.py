@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sideband.control.secrets import ServerSecret
 from sideband.control.store import Database
-from sideband.control.store.database import wait_for_turn
 from sideband.control.store.rows import SigningKeyRow
 from sideband.control.store.signing_keys import (
     add_signing_key,
@@ -27,6 +26,7 @@ from sideband.control.store.signing_keys import (
     purge_signing_keys,
     retire_signing_keys,
 )
+from sideband.database import wait_for_turn
 from sideband.errors import ConfigError
 
 __all__ = ["EdDSARegistry", "PublishedKey", "SigningKeys", "add_key", "rotate"]

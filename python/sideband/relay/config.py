@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sideband.client_limits import Network
 
 __all__ = ["ConnectionRates", "Network", "RelayConfig"]
 
 KIB = 1024
 MIB = 1024 * KIB
-
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(lambda value: ip_network(value, strict=False))]
 
 
 class ConnectionRates(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from sideband.control.store.database import Database, sqlite_url
+from sideband.control.store.database import Database
+from sideband.database import sqlite_url
 
 __all__ = ["Database", "sqlite_url"]

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import Column, Table, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sideband.control.store.database import insert_ignore
 from sideband.control.store.schema import (
     accounts,
     api_keys,
@@ -19,6 +18,7 @@ from sideband.control.store.schema import (
     user_tokens,
     users,
 )
+from sideband.database import insert_ignore
 
 __all__ = [
     "add_member",

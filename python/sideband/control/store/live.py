@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import delete, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sideband.control.store.database import insert_ignore, insert_or_update
 from sideband.control.store.schema import accounts, api_keys, kicks, presence, relay_sessions, spent_sids
 from sideband.control.store.schema import daemons as daemons_table
+from sideband.database import insert_ignore, insert_or_update
 
 __all__ = [
     "Kick",
