@@ -15,6 +15,8 @@ from sideband.cloud.api_types import AccessibleDaemon, Presence, QuickConnectCod
 from sideband.cloud.client import connect
 from sideband.cloud.daemon import CloudServer, listen
 from sideband.cloud.defaults import DEFAULT_API_URL, default_api_url, default_home
+from sideband.cloud.failures import classify_failure
+from sideband.cloud.retrying import retrying
 
 __all__ = [
     "DEFAULT_API_URL",
@@ -25,8 +27,10 @@ __all__ = [
     "QuickConnectCode",
     "Registration",
     "RelaySession",
+    "classify_failure",
     "connect",
     "default_api_url",
     "default_home",
     "listen",
+    "retrying",
 ]

@@ -6,14 +6,15 @@ import base64
 import binascii
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias
 
 from typing_extensions import override
 
 from sideband.cloud.api import ControlPlane
 from sideband.cloud.failures import classify_failure, classify_registration, is_bad_frames
+from sideband.cloud.retrying import retrying
 from sideband.errors import CloudApiError, PeerError, SidebandError
 from sideband.peer.negotiator import ConnectionParams, ErrorClass
 from sideband.peer.options import PeerOptions
@@ -26,8 +27,6 @@ OnOffline: TypeAlias = Callable[[BaseException], None]
 """Told why the relay connection was lost, or could not be had. Another try follows, unless the error is fatal."""
 
 _log = logging.getLogger("sideband.cloud")
-
-_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,19 @@ async def registered(
             _check_daemon(claims, expected_id)
         return Daemon(registration.daemon_id, str(claims.get("iss", "")))
 
-    return await _retrying(register, retry, options, on_offline)
+    def failed(error: SidebandError, delay: float | None) -> None:
+        on_offline(error)
+        if delay is not None:
+            _log.warning("the control plane cannot be asked (%s); next attempt in %.1f s", error, delay)
+
+    return await retrying(
+        register,
+        policy=retry,
+        clock=options.clock,
+        classify=classify_registration,
+        on_failure=failed,
+        random=options.random,
+    )
 
 
 class Presence:
@@ -152,25 +163,6 @@ class CloudDaemonNegotiator(RelayDaemonNegotiator):
         if isinstance(error, CloudApiError):
             return classify_failure(error)
         return "retryable" if is_bad_frames(error) else RelayDaemonNegotiator.classify_error(self, error)
-
-
-async def _retrying(
-    call: Callable[[], Awaitable[_Answer]], retry: RetryPolicy, options: PeerOptions, on_offline: OnOffline
-) -> _Answer:
-    retries = 0
-    while True:
-        try:
-            return await call()
-        except SidebandError as error:
-            on_offline(error)
-            if classify_registration(error) == "fatal":
-                raise
-            if not retry.allows(retries):
-                raise PeerError("not_connected", f"gave up after {retries + 1} tries: {error}") from error
-            delay = max(retry.delay(retries, options.random()), getattr(error, "retry_after", None) or 0.0)
-            _log.warning("the control plane cannot be asked (%s); next attempt in %.1f s", error, delay)
-        retries += 1
-        await options.clock.sleep(delay)
 
 
 def _claims(token: str) -> dict[str, Any]:
