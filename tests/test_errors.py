@@ -9,12 +9,15 @@ from sideband import errors
 from sideband.errors import SidebandError
 
 RAISED: list[SidebandError] = [
+    errors.BridgeError("refused", "no", http_status=401, code="SHADE_UNAUTHORIZED", retry_after=1.0),
     errors.CloudApiError(409, "taken", code="CONFLICT", retry_after=2.0),
     errors.ConfigError("a size is a number"),
     errors.ConnectionClosed(close_code=1001),
+    errors.EnvelopeError("decrypt", "altered"),
     errors.FileTransferError("changed", "a.txt: it changed", remote=True),
     errors.IdentityRefusedError("another key", expected="SHA256:00", received="SHA256:01"),
     errors.IdentityStoreError("open to others"),
+    errors.InboxError("SHADE_CONFLICT", "no such cursor", cursor=7),
     errors.NotFoundError("no such account"),
     errors.PeerError("rpc_timeout", "10 s", details={"method": "m"}),
     errors.ProcessError("it ended", exit_code=5),

@@ -10,6 +10,8 @@ from enum import Enum
 from typing import Any, Literal
 
 __all__ = [
+    "BridgeError",
+    "BridgeErrorKind",
     "CloudApiError",
     "ConfigError",
     "ConnectionClosed",
@@ -18,6 +20,8 @@ __all__ = [
     "FileTransferError",
     "IdentityRefusedError",
     "IdentityStoreError",
+    "InboxError",
+    "InboxErrorCode",
     "NotFoundError",
     "PeerError",
     "PeerErrorCode",
@@ -253,6 +257,83 @@ class TokenError(SidebandError):
         self.reason = reason
         self.status = status
         super().__init__(f"{reason}: {message}" if message else reason)
+
+
+InboxErrorCode = Literal[
+    "SHADE_VALIDATION",
+    "SHADE_UNAUTHORIZED",
+    "SHADE_REPLAY",
+    "SHADE_NOT_FOUND",
+    "SHADE_CONFLICT",
+    "SHADE_PAYLOAD_TOO_LARGE",
+    "SHADE_RATE_LIMIT",
+    "SHADE_QUOTA_EXCEEDED",
+    "SHADE_INTERNAL",
+    "SHADE_STORAGE",
+]
+"""Why an inbox refuses a request (docs/protocol/inbox.md, "Errors")."""
+
+
+class InboxError(SidebandError):
+    """An inbox refuses a request, or a field of one is not what it has to be.
+
+    Attributes:
+        code: what is wrong, one of `InboxErrorCode`.
+        retry_after: seconds to wait before the next attempt, or None.
+        cursor: with `SHADE_CONFLICT`, the highest cursor of the address; else None.
+    """
+
+    def __init__(
+        self, code: InboxErrorCode, message: str, *, retry_after: float | None = None, cursor: int | None = None
+    ) -> None:
+        self.code: InboxErrorCode = code
+        self.retry_after = retry_after
+        self.cursor = cursor
+        super().__init__(f"{code}: {message}")
+
+
+BridgeErrorKind = Literal[
+    "refused",
+    "rate_limited",
+    "conflict",
+    "unavailable",
+    "network",
+    "timeout",
+    "protocol",
+    "closed",
+    "invalid_state",
+    "queue_full",
+]
+"""What went wrong between a client and an inbox (docs/protocol/inbox.md, "Client")."""
+
+
+class BridgeError(SidebandError):
+    """A client of an inbox was refused, or lost its connection.
+
+    Attributes:
+        kind: what went wrong, one of `BridgeErrorKind`. `refused` is for good; the others may pass.
+        http_status: the status that refused, or None.
+        ws_close_code: the WebSocket close code that ended the connection, or None.
+        code: the server's code such as `SHADE_UNAUTHORIZED`, or None.
+        retry_after: seconds the server asked to wait, or None.
+    """
+
+    def __init__(
+        self,
+        kind: BridgeErrorKind,
+        message: str,
+        *,
+        http_status: int | None = None,
+        ws_close_code: int | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind: BridgeErrorKind = kind
+        self.http_status = http_status
+        self.ws_close_code = ws_close_code
+        self.code = code
+        self.retry_after = retry_after
 
 
 class EnvelopeError(SidebandError):
