@@ -11,6 +11,8 @@ from benches.harness import Settings
 from benches.report import machine_facts, to_markdown, write_report
 
 _REPORTS = Path(__file__).parent / "reports"
+_QUICK_BYTES = 16 << 20
+_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,13 +24,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--seconds", type=float, default=Settings.sample_seconds, help="length of a sample (%(default)s)"
     )
+    parser.add_argument(
+        "--size", type=_bytes, default=Settings.stream_bytes, help="of a stream or file, such as 64MiB (1GiB)"
+    )
     parser.add_argument("--quick", action="store_true", help="7 short rounds, nothing written: does it run at all?")
     parser.add_argument("--out", type=Path, default=_REPORTS, help="folder of the reports (benches/reports)")
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.suites) - set(known))
     if unknown:
         parser.error(f"no suite is called {', '.join(unknown)}; there are: {', '.join(known)}")
-    settings = Settings(rounds=7, sample_seconds=0.001) if options.quick else Settings(options.rounds, options.seconds)
+    settings = Settings(options.rounds, options.seconds, options.size)
+    if options.quick:
+        settings = Settings(rounds=7, sample_seconds=0.001, stream_bytes=min(options.size, _QUICK_BYTES))
     for name in options.suites or known:
         print(f"sideband: measuring {name}", file=sys.stderr)
         module = importlib.import_module(f"benches.suites.{name}")
@@ -37,6 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.quick:
             print(f"sideband: wrote {write_report(name, module.TITLE, result, settings, options.out)}", file=sys.stderr)
     return 0
+
+
+def _bytes(text: str) -> int:
+    factor = _UNITS.get(text[-3:], 1)
+    return int(text.removesuffix(text[-3:]) if factor > 1 else text) * factor
 
 
 if __name__ == "__main__":

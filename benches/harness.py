@@ -25,10 +25,12 @@ class Settings:
     Attributes:
         rounds: samples of each contestant, at least 7.
         sample_seconds: what one sample should take; the number of operations in it is chosen accordingly.
+        stream_bytes: size of a stream or file that is sent once a sample.
     """
 
     rounds: int = 9
     sample_seconds: float = 0.03
+    stream_bytes: int = 1 << 30
 
     def __post_init__(self) -> None:
         if self.rounds < 7:

@@ -2,10 +2,12 @@
 
 import asyncio
 import gc
-import json
 import logging
+import os
 import sys
+from typing import Any
 
+from benches.commands import run_worker
 from sideband.identity import generate_identity_key_pair
 from sideband.peer import (
     ConnectionParams,
@@ -13,26 +15,56 @@ from sideband.peer import (
     Peer,
     PeerOptions,
     RetryPolicy,
+    Stream,
     listen,
     relay_daemon_negotiator,
 )
 from sideband.secure_relay.limits import DaemonLimits
 from sideband.transport import WebSocketTransport
 
-__all__ = ["RETRY_SECONDS"]
+__all__ = ["RETRY_SECONDS", "take", "write_all"]
 
 RETRY_SECONDS = 0.05
+PIECE_BYTES = 65_536
+"""What is written at a time, and what the messages of rivals hold."""
+
+
+async def write_all(stream: Stream, size: int) -> None:
+    """Write so many bytes, in pieces."""
+    piece = os.urandom(min(size, PIECE_BYTES))
+    for _ in range(size // len(piece)):
+        await stream.write(piece)
+    if rest := size % len(piece):
+        await stream.write(piece[:rest])
+
+
+async def take(stream: Stream, size: int) -> None:
+    """Read up to the end, which has to come after so many bytes."""
+    taken = 0
+    async for chunk in stream:
+        taken += chunk.nbytes
+    if taken != size:
+        raise RuntimeError(f"{taken} bytes came instead of {size}")
 
 
 def _serve(peer: Peer) -> None:
     peer.rpc.handle("echo", lambda value: value)
     # Else collections would come when chance wants them, and their garbage would count as a session's.
     peer.rpc.handle("collect", lambda: gc.collect())
+    peer.stream_handler("take", _take)
+    peer.stream_handler("give", _give)
 
 
-async def _main() -> None:
+async def _take(stream: Stream) -> None:
+    await take(stream, stream.metadata["size"])
+
+
+async def _give(stream: Stream) -> None:
+    await write_all(stream, stream.metadata["size"])
+
+
+async def _main(told: dict[str, Any]) -> None:
     logging.getLogger("sideband").setLevel(logging.ERROR)  # that it was cut off is the point
-    told = json.loads(sys.stdin.readline())
     headers = {"Authorization": f"Bearer {told['token']}"}
     negotiator = relay_daemon_negotiator(
         told["daemon_id"],
@@ -51,4 +83,4 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    run_worker(_main)
