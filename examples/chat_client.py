@@ -8,9 +8,9 @@ import sys
 import threading
 from contextlib import suppress
 
-import account
+import environment
 
-from sideband import RpcPeerError, SidebandError
+from sideband import RpcPeerError, SidebandError, cloud
 
 
 def show(line: dict[str, str]) -> None:
@@ -33,7 +33,7 @@ def typed() -> asyncio.Queue[str | None]:
 
 
 async def main(name: str) -> None:
-    peer = await account.connect()
+    peer = cloud.connect(**environment.client())
     peer.events.on("chat.said", show)
     peer.events.on("chat.joined", lambda who: print(f"* {who} came", flush=True))
     peer.events.on("chat.left", lambda who: print(f"* {who} left", flush=True))

@@ -8,9 +8,9 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
-import account
+import environment
 
-from sideband import Peer, RpcPeerError
+from sideband import Peer, RpcPeerError, cloud
 
 NAME_TAKEN = 2100
 NOT_HERE = 2101
@@ -56,9 +56,9 @@ class Room:
 
 async def main() -> None:
     room = Room()
-    async with await account.listen(room.welcome) as server:
+    async with await cloud.listen(**environment.daemon(), on_connection=room.welcome) as server:
         print("room", server.daemon_id, "key", server.fingerprint, flush=True)
-        print("code", await account.quick_connect_code(), "lets one guest in", flush=True)
+        print("code", (await server.create_quick_connect()).code, "lets one guest in", flush=True)
         await server.wait_closed()
 
 

@@ -9,10 +9,10 @@ import sys
 from collections import Counter
 from contextlib import suppress
 
-import account
+import environment
 from functions_api import Primes
 
-from sideband import RetryPolicy, RpcPeerError, SidebandError
+from sideband import RetryPolicy, RpcPeerError, SidebandError, cloud
 
 PARTS_PER_WORKER = 8
 AT_ONCE = 2
@@ -28,7 +28,8 @@ class Job:
     async def work(self, daemon_id: str) -> None:
         """Let one worker take part after part until nothing is left, or the worker is lost."""
         try:
-            async with await account.connect(daemon_id, retry=RetryPolicy(mode="never")) as peer:
+            retry = RetryPolicy(mode="never")
+            async with cloud.connect(daemon_id=daemon_id, get_access_token=environment.token, retry=retry) as peer:
                 primes = peer.rpc.client(Primes, timeout=60)  # type: ignore[type-abstract]  # a Protocol is what it takes
                 async with asyncio.TaskGroup() as tasks:
                     for _ in range(AT_ONCE):
@@ -56,11 +57,11 @@ def reason(error: BaseException) -> BaseException:
 
 
 async def main(stop: int) -> None:
-    job = Job(stop, PARTS_PER_WORKER * max(1, len(await account.daemons())))
+    job = Job(stop, PARTS_PER_WORKER * max(1, len(await environment.online_daemons())))
     while job.todo:
         before = len(job.todo)
         async with asyncio.TaskGroup() as tasks:
-            for daemon_id in await account.daemons():
+            for daemon_id in await environment.online_daemons():
                 tasks.create_task(job.work(daemon_id))
         if len(job.todo) == before:
             raise SystemExit("no worker is online; start functions_daemon.py")

@@ -7,9 +7,9 @@ import asyncio
 from contextlib import suppress
 from math import isqrt
 
-import account
+import environment
 
-from sideband import Peer, RpcPeerError
+from sideband import Peer, RpcPeerError, cloud
 
 MAX_STOP = 100_000_000
 OUT_OF_RANGE = 2100
@@ -42,7 +42,7 @@ def on_connection(peer: Peer) -> None:
 
 
 async def main() -> None:
-    async with await account.listen(on_connection) as server:
+    async with await cloud.listen(**environment.daemon(), on_connection=on_connection) as server:
         print("worker", server.daemon_id, "key", server.fingerprint, flush=True)
         await server.wait_closed()
 

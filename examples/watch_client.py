@@ -7,13 +7,13 @@ import asyncio
 import sys
 from contextlib import suppress
 
-import account
+import environment
 
-from sideband import SidebandError
+from sideband import SidebandError, cloud
 
 
 async def main(pattern: str) -> None:
-    async with await account.connect() as peer:
+    async with cloud.connect(**environment.client()) as peer:
         # Before the list is asked for, so that nothing falls between the two; an event of that time may come twice.
         with peer.events.subscribe(pattern) as events:
             files = await peer.rpc.call("list")

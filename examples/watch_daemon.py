@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import account
+import environment
 
-from sideband import Peer
+from sideband import Peer, cloud
 
 SECONDS = 0.5
 Files = dict[str, tuple[int, int]]
@@ -54,9 +54,9 @@ async def main(folder: Path) -> None:
             """Return the size in bytes of each file."""
             return {path: size for path, (size, _) in files.items()}
 
-    async with await account.listen(on_connection) as server:
+    async with await cloud.listen(**environment.daemon(), on_connection=on_connection) as server:
         print("watching", folder, "as", server.daemon_id, "key", server.fingerprint, flush=True)
-        print("code", await account.quick_connect_code(), "lets one guest look on", flush=True)
+        print("code", (await server.create_quick_connect()).code, "lets one guest look on", flush=True)
         while True:
             await asyncio.sleep(SECONDS)
             before, files = files, await asyncio.to_thread(look, folder)

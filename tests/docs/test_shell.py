@@ -81,8 +81,11 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_the_page_run(page: str, shell: Shell) -> None:
+def test_the_commands_of_the_page_run(page: str, shell: Shell, tmp_path: Path) -> None:
     port = str(_free_port())
+    for program in blocks(ROOT / page, "python"):
+        if program.file is not None:
+            (tmp_path / program.file).write_text(program.text, "utf-8")
     for text in PAGES[page]:
         for command, shown in re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", text.replace(str(PORT), port), re.MULTILINE):
             code, said = shell.run(command)

@@ -7,7 +7,7 @@ import ast
 from tests.support.served_platform import ROOT
 
 PROGRAMS = {path.name: path.read_text("utf-8") for path in (ROOT / "examples").glob("*.py")}
-SHARED = "account.py"
+SHARED = "environment.py"
 LINES = 80
 
 
