@@ -140,8 +140,10 @@ class SqliteOutgoingQueue:
 
         def insert(connection: sqlite3.Connection) -> int:
             connection.execute("BEGIN IMMEDIATE")
-            held = connection.execute("SELECT count(*), coalesce(sum(length(envelope)), 0) FROM outgoing").fetchone()
-            _check_room(self._limits, *held, len(envelope))
+            messages, held_bytes = connection.execute(
+                "SELECT count(*), coalesce(sum(length(envelope)), 0) FROM outgoing"
+            ).fetchone()
+            _check_room(self._limits, messages, held_bytes, len(envelope))
             row = connection.execute(
                 "INSERT INTO outgoing (address, ttl_seconds, envelope) VALUES (?, ?, ?) RETURNING number",
                 (address, ttl_seconds, envelope),
