@@ -34,10 +34,12 @@ class LinkInfo:
     Attributes:
         max_frame_payload: bytes of the largest SBP frame that it carries.
         resumable: whether the session outlives the loss of the other end's connection.
-        path: how it runs: "direct" or "relay".
-        identity_key: the daemon's key that the session was made under, 32 bytes; None without one.
+        path: how it runs: "relay", "direct" without encryption, or "direct:" and the transport's name.
+        identity_key: the other side's key that the session was made under, 32 bytes; None without one.
         session_id: the session's id at the relay, None without one.
         replaced_key: the key that was pinned before `identity_key`, when that took its place just now.
+        remote_name: the name that the other side's pinned key stands for; None where only relays know names.
+        keeps_streams: whether streams outlive the session, to go on in the next one, though it cannot be resumed.
     """
 
     max_frame_payload: int = MAX_PLAIN_FRAME_BYTES
@@ -46,6 +48,8 @@ class LinkInfo:
     identity_key: bytes | None = None
     session_id: int | None = None
     replaced_key: bytes | None = None
+    remote_name: str | None = None
+    keeps_streams: bool = False
 
 
 class Link(ABC):

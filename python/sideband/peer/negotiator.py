@@ -14,6 +14,7 @@ from sideband.errors import (
     ConnectionClosed,
     IdentityStoreError,
     PeerError,
+    SbdpError,
     SbpError,
     SbrpError,
     SbrpErrorCode,
@@ -46,6 +47,7 @@ _FATAL_SBRP = frozenset(
         SbrpErrorCode.DECRYPT_FAILED,
     }
 )
+_RETRYABLE_SBDP = frozenset({"handshake_timeout", "overloaded"})
 _FATAL_STATUS = frozenset({400, 401, 403, 404})
 _OVERLOADED = 2001
 
@@ -115,6 +117,8 @@ def classify_error(error: BaseException) -> ErrorClass:
     match error:
         case SbrpError():
             retryable = error.code not in _FATAL_SBRP
+        case SbdpError():
+            retryable = error.code in _RETRYABLE_SBDP
         case TransportError():
             retryable = _transport_is_retryable(error)
         case SbpError():

@@ -150,8 +150,16 @@ class Peer:
         return None if key is None else compute_fingerprint(key)
 
     @property
+    def remote_name(self) -> str | None:
+        """The name that the other side proved by its pinned key; None where a relay knows the names."""
+        return None if self._link is None else self._link.remote_name
+
+    @property
     def path(self) -> str | None:
-        """How the session runs: "direct" or "relay"; None without a session."""
+        """How the session runs: "relay", or "direct:" and a transport such as `tcp`; plain "direct" is not encrypted.
+
+        None without a session.
+        """
         return None if self._link is None else self._link.path
 
     # Connecting

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from typing_extensions import override
 
-from sideband.errors import PeerError
+from sideband.errors import PeerError, SidebandError
 from sideband.peer.acceptance import Acceptor
 from sideband.peer.negotiator import Negotiator
 from sideband.peer.peer import Peer
@@ -15,6 +16,8 @@ from sideband.peer.server import Server
 from sideband.transport.base import Connection, Listener, Transport
 
 __all__ = ["TransportServer"]
+
+_log = logging.getLogger("sideband.peer")
 
 
 class TransportServer(Server):
@@ -66,7 +69,11 @@ class TransportServer(Server):
             return
         self._serving.add(task)
         try:
-            link = await self._negotiator.negotiate(connection)
+            try:
+                link = await self._negotiator.negotiate(connection)
+            except SidebandError as error:
+                _log.info("a connection was refused: %s", error)
+                return
             wake = asyncio.Event()
             session = self._acceptor.open(link.info, wake.set)
             try:

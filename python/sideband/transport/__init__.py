@@ -2,7 +2,8 @@
 
 from sideband.transport.base import Connection, ConnectionHandler, ConnectOptions, Listener, Transport
 from sideband.transport.memory import MemoryConnection, MemoryTransport, memory_pair
-from sideband.transport.websocket import WebSocketTransport
+from sideband.transport.tcp import TcpConnection, TcpTransport
+from sideband.transport.websocket import WebSocketConnection, WebSocketTransport
 
 __all__ = [
     "ConnectOptions",
@@ -11,7 +12,10 @@ __all__ = [
     "Listener",
     "MemoryConnection",
     "MemoryTransport",
+    "TcpConnection",
+    "TcpTransport",
     "Transport",
+    "WebSocketConnection",
     "WebSocketTransport",
     "memory_pair",
 ]

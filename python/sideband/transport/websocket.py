@@ -7,6 +7,7 @@ leak its length. HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE are honoured.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import ssl
 from collections.abc import Iterable
@@ -261,6 +262,13 @@ class WebSocketConnection(Connection):
     def buffered_bytes(self) -> int:
         transport = self._transport
         return 0 if transport is None or transport.is_closing() else transport.get_write_buffer_size()
+
+    @property
+    def server_certificate_digest(self) -> bytes | None:
+        """SHA-256 of the certificate that the server showed; None without TLS, and on the server's side."""
+        encryption = None if self._transport is None else self._transport.get_extra_info("ssl_object")
+        certificate = None if encryption is None else encryption.getpeercert(binary_form=True)
+        return None if certificate is None else hashlib.sha256(certificate).digest()
 
     def _holds_message(self) -> bool:
         # aiohttp has no public way to ask whether `receive` would wait.

@@ -53,12 +53,12 @@ class SessionStreams:
         on_opened: Callable[[ByteStream], None],
     ) -> None:
         limits = options.streams
-        if link.path == "direct":
+        if link.path != "relay":
             limits = replace(limits, max_session_window=max(limits.max_session_window, DIRECT_SESSION_WINDOW))
         self._session = session
         self._keeper = keeper
         self._on_opened = on_opened
-        self._outlives = link.resumable
+        self._outlives = link.resumable or link.keeps_streams
         self._room = min(limits.chunk_bytes, link.max_frame_payload)
         self._over = False
         self._engine = Streams(

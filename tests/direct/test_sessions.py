@@ -1,0 +1,223 @@
+"""Direct sessions as an application sees them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from sideband import direct
+from sideband.errors import ConfigError, IdentityRefusedError, PeerError, SbdpError, SidebandError, TransportError
+from sideband.identity import MemoryIdentityKeyStore, NoiseKeyPair, compute_fingerprint, generate_identity_key_pair
+from sideband.peer import Peer, RetryPolicy
+from sideband.transport import MemoryTransport
+from tests.direct.conftest import Sides
+
+ENDPOINTS = ["tcp://127.0.0.1:0", "quic://127.0.0.1:0", "ws://127.0.0.1:0/", "memory://studio"]
+
+
+def network(endpoint: str) -> dict[str, Any]:
+    return {"transport": MemoryTransport(max_message_bytes=2 << 20)} if endpoint.startswith("memory") else {}
+
+
+async def send_all(stream: Any, data: bytes) -> None:
+    await stream.write(data)
+    await stream.end()
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_calls_events_and_streams_run_over_every_transport(sides: Sides, endpoint: str) -> None:
+    more = network(endpoint)
+
+    async def upper(stream: Any) -> None:
+        async for chunk in stream:
+            await stream.write(bytes(chunk).upper())
+
+    async with (
+        await sides.listen(endpoint, lambda peer: peer.stream_handler("upper", upper), **more) as server,
+        sides.dial(server, **more) as peer,
+    ):
+        assert await peer.rpc.call("echo", {"a": [1, "x" * 300_000]}) == {"a": [1, "x" * 300_000]}
+        stream = await peer.open_stream("upper")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(send_all(stream, b"abc" * 500_000))
+            assert b"".join([bytes(chunk) async for chunk in stream]) == b"ABC" * 500_000
+        assert peer.path == f"direct:{endpoint.partition(':')[0]}"
+        assert (peer.remote_name, peer.fingerprint) == ("studio", compute_fingerprint(sides.studio.public_key))
+        (other,) = sides.peers
+        assert (other.remote_name, other.identity_key) == ("laptop", sides.laptop.public_key)
+
+
+async def test_another_key_than_the_pinned_one_is_fatal_for_the_side_that_dials(sides: Sides) -> None:
+    sides.laptop_pins = MemoryIdentityKeyStore({"studio": NoiseKeyPair.generate().public_key})
+    async with await sides.listen() as server:
+        peer = sides.dial(server, retry=RetryPolicy(mode="on-error"))
+        with pytest.raises(IdentityRefusedError) as refused:
+            await peer.connect()
+        assert refused.value.code == "identity_key_changed"
+        assert peer.closed
+        assert not sides.peers
+        await peer.disconnect()
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_another_key_than_the_pinned_one_is_fatal_for_both_when_the_listener_refuses(
+    sides: Sides, endpoint: str
+) -> None:
+    more = network(endpoint)
+    sides.laptop = NoiseKeyPair.generate()
+    async with await sides.listen(endpoint, **more) as server:
+        peer = sides.dial(server, retry=RetryPolicy(mode="on-error"), **more)
+        with pytest.raises(SbdpError, match="session_closed") as refused:
+            await peer.connect()
+        assert "refused" in str(refused.value)
+        assert peer.closed
+        assert not sides.peers
+        await peer.disconnect()
+
+
+async def test_whoever_is_not_pinned_is_refused_unless_the_policy_says_otherwise(sides: Sides) -> None:
+    sides.studio_pins = MemoryIdentityKeyStore()
+    async with await sides.listen() as server:
+        with pytest.raises(SbdpError):
+            await sides.dial(server).connect()
+    async with await sides.listen(trust_policy="accept-new") as server:
+        async with sides.dial(server) as peer:
+            assert await peer.rpc.call("echo", 1) == 1
+        assert await sides.studio_pins.get("laptop") == sides.laptop.public_key
+
+
+async def test_a_side_that_answers_under_another_name_is_refused_before_anything_is_pinned(sides: Sides) -> None:
+    pins = MemoryIdentityKeyStore()
+    async with await sides.listen(name="office") as server:
+        with pytest.raises(IdentityRefusedError, match="office"):
+            await sides.dial(server, identity_key_store=pins).connect()
+        assert await pins.entries() == {}
+
+
+async def test_an_expected_signature_is_demanded(sides: Sides) -> None:
+    identity, other = generate_identity_key_pair(), generate_identity_key_pair()
+    async with await sides.listen(identity=identity) as server:
+        async with sides.dial(server, remote_identity_key=identity.public_key) as peer:
+            assert await peer.rpc.call("echo", 1) == 1
+        with pytest.raises(IdentityRefusedError):
+            await sides.dial(server, remote_identity_key=other.public_key).connect()
+    async with await sides.listen() as server:
+        with pytest.raises(IdentityRefusedError):
+            await sides.dial(server, remote_identity_key=identity.public_key).connect()
+
+
+async def test_an_exact_key_needs_no_pins(sides: Sides) -> None:
+    known: dict[str, Any] = {"identity_key_store": None, "remote_name": None}
+    async with await sides.listen() as server:
+        async with sides.dial(server, remote_key=sides.studio.public_key, **known) as peer:
+            assert await peer.rpc.call("echo", 1) == 1
+        with pytest.raises(IdentityRefusedError):
+            await sides.dial(server, remote_key=bytes(range(32)), **known).connect()
+
+
+async def test_a_lost_connection_comes_back_with_the_pin_verified_again_and_streams_go_on(sides: Sides) -> None:
+    received: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def take(stream: Any) -> None:
+        async for chunk in stream:
+            received.put_nowait(bytes(chunk))
+
+    class Counting(MemoryIdentityKeyStore):
+        reads = 0
+
+        async def get(self, daemon_id: str) -> bytes | None:
+            type(self).reads += 1
+            return await super().get(daemon_id)
+
+    pins = Counting({"studio": sides.studio.public_key})
+    async with await sides.listen(on=lambda peer: peer.stream_handler("take", take)) as server:
+        retry = RetryPolicy(mode="on-error", initial=0.01, jitter=0)
+        async with sides.dial(server, identity_key_store=pins, retry=retry) as peer:
+            stream = await peer.open_stream("take")
+            await stream.write(b"before ")
+            assert await received.get() == b"before "
+            states: list[str] = []
+            peer.on("state_change", lambda state, _: states.append(str(state)))
+            lost = asyncio.Event()
+            peer.on("disconnected", lambda _: lost.set())
+            for connection in list(server._listener._served.values()):  # type: ignore[attr-defined]
+                connection.abort()  # as a cut cable
+            await lost.wait()
+            await peer.when_ready()
+            await stream.write(b"after")
+            await stream.end()
+            assert await received.get() == b"after"
+            assert states == ["reconnecting", "connecting", "negotiating", "active"]
+            assert Counting.reads == 2
+
+
+async def test_a_clean_end_is_told_as_one(sides: Sides) -> None:
+    async with await sides.listen() as server:
+        peer = sides.dial(server)
+        await peer.connect()
+        gone: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        peer.on("disconnected", gone.set_result)
+        await sides.peers[0].disconnect()
+        error = await gone
+        assert isinstance(error, PeerError)
+        assert error.code == "peer_closed"
+        await peer.disconnect()
+
+
+async def test_nobody_there_is_a_refused_connection(sides: Sides) -> None:
+    server = await sides.listen()
+    address = server.address
+    await server.close()
+    with pytest.raises(TransportError, match="connection_refused"):
+        await sides.dial(address).connect()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"remote_name": None},
+        {"identity_key_store": None},
+        {"remote_key": b"short", "identity_key_store": None},
+        {"name": ""},
+        {"remote_identity_key": b"short"},
+    ],
+)
+def test_what_cannot_be_decided_is_refused_at_once(sides: Sides, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        sides.dial("tcp://127.0.0.1:1", **wrong)
+
+
+@pytest.mark.parametrize("endpoint", ["udp://127.0.0.1:1", "127.0.0.1:1", ""])
+def test_an_unknown_scheme_says_which_there_are(sides: Sides, endpoint: str) -> None:
+    with pytest.raises(ConfigError, match="tcp://"):
+        sides.dial(endpoint)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["tcp://127.0.0.1", "tcp://127.0.0.1:1/path", "tcp://:80", "tcp://127.0.0.1:99999"]
+)
+async def test_an_endpoint_that_is_none_is_refused(sides: Sides, endpoint: str) -> None:
+    with pytest.raises(SidebandError):
+        await sides.dial(endpoint).connect()
+
+
+async def test_the_next_key_is_taken_while_data_flows(sides: Sides) -> None:
+    negotiators = {
+        "dial": direct.sbdp_negotiator(
+            "laptop", sides.laptop, initiator=True, remote_key=sides.studio.public_key, rekey=direct.Rekey(records=5)
+        )
+    }
+    from sideband.direct.sessions import transport_for
+    from sideband.peer import create_peer
+
+    async with await sides.listen() as server:
+        peer: Peer = create_peer(
+            server.address, negotiator=negotiators["dial"], transport=transport_for(server.address)
+        )
+        async with peer:
+            for number in range(40):
+                assert await peer.rpc.call("echo", number) == number
+            (link,) = negotiators["dial"]._links.values()
+            assert link.session.sent[0] >= 8
