@@ -59,6 +59,11 @@ class Folder:
         except FileNotFoundError:
             return None
 
+    def names(self, most: int) -> list[str]:
+        """Return the names of what is in it, unsorted; no more than `most`."""
+        with os.scandir(self._path if self._descriptor is None else self._descriptor) as found:
+            return [entry.name for entry, _ in zip(found, range(most), strict=False)]
+
     def replace(self, old: str, new: str) -> None:
         """Rename a file, in place of what had the new name."""
         os.replace(self._at(old), self._at(new), src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)

@@ -90,6 +90,10 @@ class FileSource:
         self.position += len(block)
         return block
 
+    def part(self, offset: int, size: int) -> bytes:
+        """Return at most `size` bytes from `offset` on, which are not hashed; fewer at the end."""
+        return read_at(self._descriptor, size, self._base + offset)
+
     def pass_over(self, offset: int, most: int) -> bool:
         """Read and hash up to `offset`, but no more than some `most` bytes at once; True when that is reached.
 
