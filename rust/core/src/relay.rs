@@ -3,7 +3,7 @@
 
 use crate::code::Code;
 use crate::frame::{self, FrameType, HEADER_SIZE, Header, MAX_FRAME_SIZE, Sender};
-use crate::ws::{Message, Writer, following};
+use crate::ws::{Message, Role, Writer, following};
 
 /// How much may be taken at once.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,7 @@ impl Run<'_> {
     pub fn write(&self, writer: &mut Writer<'_>) {
         self.first.write_frame(writer);
         let mut behind = self.behind;
-        while let Some((message, size)) = following(behind, MAX_FRAME_SIZE) {
+        while let Some((message, size)) = following(behind, Role::Client, MAX_FRAME_SIZE) {
             message.write_frame(writer);
             behind = behind.get(size..).unwrap_or_default();
         }
@@ -94,7 +94,7 @@ fn extend<'a>(first: Message<'a>, behind: &'a [u8], session_id: u64, sender: Sen
     let mut taken = 0;
     while messages < allowance.messages && bytes <= allowance.bytes {
         let rest = behind.get(taken..).unwrap_or_default();
-        let Some((message, size)) = following(rest, MAX_FRAME_SIZE) else { break };
+        let Some((message, size)) = following(rest, Role::Client, MAX_FRAME_SIZE) else { break };
         match inspect(&message, sender) {
             Ok(header) if header.session_id == session_id && goes_through(header.frame_type) => {}
             Ok(_) | Err(_) => break,

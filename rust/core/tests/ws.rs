@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
 use proptest::prelude::*;
-use sideband_core::ws::{Content, Event, Receiver};
+use sideband_core::ws::{
+    BINARY, Content, Event, MAX_HEADER_SIZE, Receiver, Role, Scan, apply, frame_size, write_header,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
@@ -17,7 +19,7 @@ fn tell(event: Event<'_>, _behind: &[u8]) -> (usize, Told) {
     let told = match event {
         Event::Message(message) => Told::Message(message.is_text, message.to_vec()),
         Event::Ping(payload) => Told::Ping(payload),
-        Event::Close(code) => Told::Close(code),
+        Event::Close(code, _) => Told::Close(code),
         Event::Violation(violation) => Told::Violation(violation.close_code),
     };
     (0, told)
@@ -52,8 +54,52 @@ fn receive(receiver: &mut Receiver, wire: &[u8]) -> Vec<Told> {
     told
 }
 
+/// The same frames as a server sends them.
+fn unmasked(wire: &[u8]) -> Vec<u8> {
+    let (mut rest, mut out) = (wire, Vec::new());
+    while let [first, second, behind @ ..] = rest {
+        let (length, behind) = behind.split_at(match second & 0x7f {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        });
+        let size = match length {
+            [] => usize::from(second & 0x7f),
+            _ => usize::try_from(length.iter().fold(0_u64, |size, byte| size << 8 | u64::from(*byte))).unwrap(),
+        };
+        let (mask, behind) = behind.split_at(4);
+        let (payload, behind) = behind.split_at(size);
+        out.extend([*first, second & 0x7f]);
+        out.extend(length);
+        out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+        rest = behind;
+    }
+    out
+}
+
+/// What is told when the caller keeps the starts of frames itself.
+fn scanned<'a>(receiver: &mut Receiver, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Told> {
+    let (mut told, mut held) = (Vec::new(), Vec::new());
+    for piece in pieces {
+        held.extend_from_slice(piece);
+        let mut input = &held[..];
+        loop {
+            match receiver.scan(&mut input, &mut tell) {
+                Scan::Told(event) => told.push(event),
+                Scan::Need(whole) => {
+                    assert!(whole > input.len());
+                    break;
+                }
+                Scan::Empty => break,
+            }
+        }
+        held = input.to_vec();
+    }
+    told
+}
+
 fn told_of(wire: &[u8]) -> Vec<Told> {
-    receive(&mut Receiver::new(Content::Any, 70_000), wire)
+    receive(&mut Receiver::new(Role::Client, Content::Any, 70_000), wire)
 }
 
 fn binary(payload: &[u8]) -> Told {
@@ -79,6 +125,21 @@ fn a_length_that_could_be_shorter_is_1002() {
 fn unmasked_frames_are_1002() {
     assert_eq!(told_of(&[0x82, 0x01, 0x00]), [Told::Violation(1002)]);
     assert_eq!(told_of(&[0x88, 0x00]), [Told::Violation(1002)]);
+}
+
+#[test]
+fn masked_frames_of_a_server_are_1002() {
+    for wire in [frame(0x82, b"x"), frame(0x88, b"")] {
+        assert_eq!(receive(&mut Receiver::new(Role::Server, Content::Any, 100), &wire), [Told::Violation(1002)]);
+    }
+}
+
+#[test]
+fn the_reason_of_a_close_is_told() {
+    let mut receiver = Receiver::new(Role::Server, Content::Any, 100);
+    let mut input = &b"\x88\x05\x0f\xa1abc"[..];
+    let told = receiver.next(&mut input, &mut |event, _| (0, format!("{event:?}")));
+    assert_eq!(told.unwrap(), "Close(Some(4001), \"abc\")");
 }
 
 #[test]
@@ -160,7 +221,7 @@ fn close_codes() {
 fn nothing_counts_after_a_close_or_a_broken_rule() {
     let after = frame(0x82, b"x");
     assert_eq!(told_of(&[frame(0x88, b""), after.clone()].concat()), [Told::Close(None)]);
-    let mut receiver = Receiver::new(Content::Any, 100);
+    let mut receiver = Receiver::new(Role::Client, Content::Any, 100);
     assert_eq!(receive(&mut receiver, &frame(0x83, b"")), [Told::Violation(1002)]);
     assert_eq!(receive(&mut receiver, &after), []);
     assert_eq!(receive(&mut receiver, &frame(0x88, b"")), []);
@@ -169,7 +230,7 @@ fn nothing_counts_after_a_close_or_a_broken_rule() {
 
 #[test]
 fn a_message_too_long_is_1009_by_its_header_and_its_close_is_still_seen() {
-    let mut receiver = Receiver::new(Content::Any, 100);
+    let mut receiver = Receiver::new(Role::Client, Content::Any, 100);
     assert_eq!(receive(&mut receiver, &frame(0x82, &[0; 100])), [binary(&[0; 100])]);
     let long = frame(0x82, &[0; 101]);
     assert_eq!(receive(&mut receiver, &long[..5]), []);
@@ -178,21 +239,21 @@ fn a_message_too_long_is_1009_by_its_header_and_its_close_is_still_seen() {
     assert_eq!(receive(&mut receiver, &frame(0x82, b"ignored")), []);
     assert_eq!(receive(&mut receiver, &frame(0x88, b"")), [Told::Close(None)]);
     let wire = [frame(0x02, &[0; 60]), frame(0x00, &[0; 40]), frame(0x80, &[0; 1])];
-    assert_eq!(receive(&mut Receiver::new(Content::Any, 100), &wire.concat()), [Told::Violation(1009)]);
+    assert_eq!(receive(&mut Receiver::new(Role::Client, Content::Any, 100), &wire.concat()), [Told::Violation(1009)]);
     let huge = [0x82, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4, 0, 0];
-    assert_eq!(receive(&mut Receiver::new(Content::Any, 100), &huge), [Told::Violation(1009)]);
+    assert_eq!(receive(&mut Receiver::new(Role::Client, Content::Any, 100), &huge), [Told::Violation(1009)]);
 }
 
 #[test]
 fn text_is_1003_where_only_binary_is_taken() {
-    let mut receiver = Receiver::new(Content::Binary, 100);
+    let mut receiver = Receiver::new(Role::Client, Content::Binary, 100);
     assert_eq!(receive(&mut receiver, &frame(0x81, b"x")), [Told::Violation(1003)]);
     assert_eq!(receive(&mut receiver, &frame(0x88, b"")), [Told::Close(None)]);
 }
 
 #[test]
 fn after_our_own_close_only_theirs_counts() {
-    let mut receiver = Receiver::new(Content::Any, 100);
+    let mut receiver = Receiver::new(Role::Client, Content::Any, 100);
     receiver.close();
     let wire = [frame(0x82, &[0; 5000]), frame(0x89, b"x"), frame(0x02, b"x"), frame(0x88, b"\x03\xe8")].concat();
     for byte in &wire[..wire.len() - 1] {
@@ -205,7 +266,7 @@ fn after_our_own_close_only_theirs_counts() {
 #[test]
 fn what_is_kept_comes_first_and_is_let_go() {
     let wire = [frame(0x82, b"one"), frame(0x82, b"two"), frame(0x82, b"three")].concat();
-    let mut receiver = Receiver::new(Content::Any, 100);
+    let mut receiver = Receiver::new(Role::Client, Content::Any, 100);
     let mut input = &wire[..];
     assert_eq!(receiver.next(&mut input, &mut tell), Some(binary(b"one")));
     receiver.keep(input);
@@ -217,7 +278,7 @@ fn what_is_kept_comes_first_and_is_let_go() {
 #[test]
 fn a_frame_that_is_announced_costs_what_has_come_of_it() {
     let whole = frame(0x82, &vec![0; 60_000]);
-    let mut receiver = Receiver::new(Content::Any, 65_549);
+    let mut receiver = Receiver::new(Role::Client, Content::Any, 65_549);
     assert_eq!(receive(&mut receiver, &whole[..100]), []);
     assert!(receiver.held() <= 256);
     assert_eq!(receive(&mut receiver, &whole[100..4200]), []);
@@ -242,7 +303,7 @@ proptest! {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(wire.len() + 1)).collect();
         cuts.extend([0, wire.len()]);
         cuts.sort_unstable();
-        let mut receiver = Receiver::new(Content::Any, 70_000);
+        let mut receiver = Receiver::new(Role::Client, Content::Any, 70_000);
         let mut told = Vec::new();
         for pair in cuts.windows(2) {
             let mut input = &wire[pair[0]..pair[1]];
@@ -256,6 +317,29 @@ proptest! {
             }
         }
         prop_assert_eq!(told, whole);
+    }
+
+    #[test]
+    fn both_sides_and_both_ways_to_ask_tell_the_same(wire in frames(), size in 1_usize..300) {
+        let whole = told_of(&wire);
+        let mut client = Receiver::new(Role::Client, Content::Any, 70_000);
+        prop_assert_eq!(&scanned(&mut client, wire.chunks(size)), &whole);
+        let plain = unmasked(&wire);
+        let mut server = Receiver::new(Role::Server, Content::Any, 70_000);
+        prop_assert_eq!(&scanned(&mut server, plain.chunks(size)), &whole);
+        prop_assert_eq!(receive(&mut Receiver::new(Role::Server, Content::Any, 70_000), &plain), whole);
+    }
+
+    #[test]
+    fn what_is_framed_is_received(mut payload in prop::collection::vec(any::<u8>(), 0..70_000), mask: Option<[u8; 4]>) {
+        let sender = if mask.is_some() { Role::Client } else { Role::Server };
+        let expected = binary(&payload);
+        let mut header = [0; MAX_HEADER_SIZE];
+        let used = write_header(BINARY, payload.len(), mask, &mut header);
+        prop_assert_eq!(used + payload.len(), frame_size(payload.len(), sender));
+        apply(mask.unwrap_or_default(), &mut payload);
+        let wire = [&header[..used], &payload].concat();
+        prop_assert_eq!(receive(&mut Receiver::new(sender, Content::Any, 70_000), &wire), [expected]);
     }
 
     #[test]

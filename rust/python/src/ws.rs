@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyString};
 use sideband_core::frame::{MAX_FRAME_SIZE, Sender};
 use sideband_core::relay::{Allowance, Taken, take};
-use sideband_core::ws::{Content, Event, Receiver, Violation};
+use sideband_core::ws::{Content, Event, Receiver, Role, Violation};
 
 use crate::output::Output;
 
@@ -50,7 +50,7 @@ impl WebSocketReceiver {
             None => (Content::Any, max_message),
             Some(_) => (Content::Binary, MAX_FRAME_SIZE),
         };
-        Ok(Self { receiver: Receiver::new(content, max_message), sender, taken: 0 })
+        Ok(Self { receiver: Receiver::new(Role::Client, content, max_message), sender, taken: 0 })
     }
 
     /// See `_native.pyi`.
@@ -109,7 +109,7 @@ fn tell<'py>(
     let text = |text: &str| Some(PyString::new(py, text).into_any());
     let told: Told<'py> = match event {
         Event::Ping(payload) => (Kind::WebSocketPing as u8, 0, 0, 0, bytes(&payload)),
-        Event::Close(code) => (Kind::Close as u8, code.map_or(0, u64::from), 0, 0, None),
+        Event::Close(code, _) => (Kind::Close as u8, code.map_or(0, u64::from), 0, 0, None),
         Event::Violation(Violation { close_code, reason }) => {
             (Kind::Violation as u8, u64::from(close_code), 0, 0, text(reason))
         }
