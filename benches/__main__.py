@@ -27,15 +27,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--size", type=_bytes, default=Settings.stream_bytes, help="of a stream or file, such as 64MiB (1GiB)"
     )
+    parser.add_argument("--local", action="store_true", help="only what needs nothing installed from PyPI")
     parser.add_argument("--quick", action="store_true", help="7 short rounds, nothing written: does it run at all?")
     parser.add_argument("--out", type=Path, default=_REPORTS, help="folder of the reports (benches/reports)")
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.suites) - set(known))
     if unknown:
         parser.error(f"no suite is called {', '.join(unknown)}; there are: {', '.join(known)}")
-    settings = Settings(options.rounds, options.seconds, options.size)
+    settings = Settings(options.rounds, options.seconds, options.size, not options.local)
     if options.quick:
-        settings = Settings(rounds=7, sample_seconds=0.001, stream_bytes=min(options.size, _QUICK_BYTES))
+        settings = Settings(
+            rounds=7, sample_seconds=0.001, stream_bytes=min(options.size, _QUICK_BYTES), pypi=not options.local
+        )
     for name in options.suites or known:
         print(f"sideband: measuring {name}", file=sys.stderr)
         module = importlib.import_module(f"benches.suites.{name}")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Contestant", "Settings", "SuiteResult", "Table", "measure"]
+__all__ = ["Aim", "Contestant", "Settings", "SuiteResult", "Table", "measure", "median", "spread"]
 
 Prepare = Callable[[int], Callable[[], object]]
 """Given a number of operations, set up what they need and return the call that does them; only that call is timed."""
@@ -26,11 +26,13 @@ class Settings:
         rounds: samples of each contestant, at least 7.
         sample_seconds: what one sample should take; the number of operations in it is chosen accordingly.
         stream_bytes: size of a stream or file that is sent once a sample.
+        pypi: whether to install rivals from PyPI and measure them too.
     """
 
     rounds: int = 9
     sample_seconds: float = 0.03
     stream_bytes: int = 1 << 30
+    pypi: bool = True
 
     def __post_init__(self) -> None:
         if self.rounds < 7:
@@ -64,6 +66,39 @@ class Table:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Aim:
+    """What was expected of a figure, and what came.
+
+    Attributes:
+        measure: what the figure is, such as "Seal 64 B one at a time, rate against Python over `cryptography`".
+        found: the figure.
+        limit: what it should be.
+        at_least: or more; else or less.
+        unit: of both, as it follows a number: " ms"; nothing for a ratio.
+    """
+
+    measure: str
+    found: float
+    limit: float
+    at_least: bool = True
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure is as good as it should be."""
+        return self.found >= self.limit if self.at_least else self.found <= self.limit
+
+    def __str__(self) -> str:
+        bound = "at least" if self.at_least else "at most"
+        verdict = "met" if self.met else "not met"
+        return f"{self.measure}: {bound} {self.limit:g}{self.unit}, found {self._figure()}{self.unit} ({verdict})"
+
+    def _figure(self) -> str:
+        digits = 2 if self.limit < 10 else 0 if self.limit > 100 else 1
+        return f"{self.found:,.{digits}f}"
+
+
 @dataclass
 class SuiteResult:
     """What a suite found.
@@ -71,12 +106,12 @@ class SuiteResult:
     Attributes:
         tables: for people.
         samples: for programs: every sample of every contestant, in seconds an operation, or whatever the suite says.
-        aims: what was expected and what came, one line each.
+        aims: what was expected and what came.
     """
 
     tables: list[Table]
     samples: dict[str, Any] = field(default_factory=dict)
-    aims: list[str] = field(default_factory=list)
+    aims: list[Aim] = field(default_factory=list)
 
 
 def measure(

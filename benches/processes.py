@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,10 +100,10 @@ def started(
                 process.kill()
 
 
-async def serve_until_stdin_closes(runner: web.AppRunner) -> None:
+async def serve_until_stdin_closes(runner: web.AppRunner, tls: ssl.SSLContext | None = None) -> None:
     """Listen on loopback, print the port, and stop with the input's end."""
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024, ssl_context=tls).start()
     gc.collect()
     print(runner.addresses[0][1], flush=True)
     await asyncio.to_thread(sys.stdin.read)

@@ -28,7 +28,7 @@ def write_report(name: str, title: str, result: SuiteResult, settings: Settings,
         "suite": name,
         "facts": facts,
         "rounds": settings.rounds,
-        "aims": result.aims,
+        "aims": [aim.__dict__ | {"met": aim.met} for aim in result.aims],
         "tables": [table.__dict__ for table in result.tables],
         "samples": result.samples,
     }

@@ -4,14 +4,18 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from benches.certificate import make_certificate
 from benches.processes import ServerProcess, started
 from benches.relay_load import Issuer
+from benches.rivals_environment import RivalsEnvironment
 
-__all__ = ["AIOHTTP", "OURS", "Moved", "Path", "bare_path", "our_path"]
+__all__ = ["AIOHTTP", "OURS", "WSS", "ZMQ", "Moved", "Path", "bare_path", "our_path", "zmq_path"]
 
-OURS, AIOHTTP = "ours, encrypted", "bare aiohttp, plain"
+OURS, AIOHTTP = "ours, end to end", "bare aiohttp, plain"
+WSS, ZMQ = "bare aiohttp, TLS on both hops", "pyzmq with CURVE, direct"
 _DAEMON = "d_" + "s" * 22
 
 
@@ -81,11 +85,16 @@ def our_path(name: str = OURS, *, sessions: int = 1, event_loop: str = "asyncio"
 
 
 @contextmanager
-def bare_path(name: str = AIOHTTP, *, event_loop: str = "asyncio", site: str = "") -> Iterator[Path]:
-    """Both ends over aiohttp and a bare aiohttp relay between them, without encryption."""
+def bare_path(name: str = AIOHTTP, *, tls: bool = False, event_loop: str = "asyncio", site: str = "") -> Iterator[Path]:
+    """Both ends over aiohttp and a bare aiohttp relay between them; encrypted on each hop if `tls`, else plain."""
     with ExitStack() as stack:
-        relay = stack.enter_context(started("relay", "benches.rivals.aiohttp_relay"))
-        told = {"url": f"ws://127.0.0.1:{relay.port}/?pair=1", "loop": event_loop, "site": site}
+        told: dict[str, Any] = {"loop": event_loop, "site": site}
+        certificate = ""
+        if tls:
+            folder = stack.enter_context(TemporaryDirectory(prefix="sideband-bench-"))
+            certificate, told["ca"] = make_certificate(folder)
+        relay = stack.enter_context(started("relay", "benches.rivals.aiohttp_relay", certificate))
+        told["url"] = f"{'wss' if tls else 'ws'}://127.0.0.1:{relay.port}/?pair=1"
         ends = {
             role: stack.enter_context(
                 started(role, "benches.rivals.aiohttp_stream", json.dumps({"role": role, **told}))
@@ -93,3 +102,13 @@ def bare_path(name: str = AIOHTTP, *, event_loop: str = "asyncio", site: str = "
             for role in ("daemon", "client")
         }
         yield Path(name, {"client": ends["client"], "relay": relay, "daemon": ends["daemon"]})
+
+
+@contextmanager
+def zmq_path(rivals: RivalsEnvironment, name: str = ZMQ) -> Iterator[Path]:
+    """Both ends over pyzmq with CURVE, and nothing between them."""
+    module = "benches.rivals.zmq_stream"
+    with started("daemon", module, json.dumps({"role": "daemon"}), python=rivals.python) as daemon:
+        told = {"role": "client", "url": f"tcp://127.0.0.1:{daemon.port}", **daemon.ask("key")}
+        with started("client", module, json.dumps(told), python=rivals.python) as client:
+            yield Path(name, {"client": client, "daemon": daemon})

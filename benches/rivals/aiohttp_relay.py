@@ -1,9 +1,12 @@
 """A bare relay as one would write it over aiohttp: no tokens, no checks, no limits; what comes goes to the other side.
 
-The two sides of a pair connect to `/?pair=NAME`; what comes before the second one is there waits.
+The two sides of a pair connect to `/?pair=NAME`; what comes before the second one is there waits. The first line of its
+input is empty, or the file with a certificate and its key: then both sides connect by TLS.
 """
 
 import asyncio
+import ssl
+import sys
 from collections import defaultdict
 
 from aiohttp import WSMsgType, web
@@ -45,5 +48,14 @@ def _app() -> web.Application:
     return app
 
 
+def _tls() -> ssl.SSLContext | None:
+    file = sys.stdin.readline().strip()
+    if not file:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(file)
+    return context
+
+
 if __name__ == "__main__":
-    asyncio.run(serve_until_stdin_closes(web.AppRunner(_app(), access_log=None, shutdown_timeout=1)))
+    asyncio.run(serve_until_stdin_closes(web.AppRunner(_app(), access_log=None, shutdown_timeout=1), _tls()))

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import aiohttp
 
 from benches.gate import Gate
-from benches.harness import Settings, SuiteResult, Table
+from benches.harness import Aim, Settings, SuiteResult, Table
 from benches.peer_daemon import RETRY_SECONDS
 from benches.processes import ServerProcess, started
 from benches.relay_load import Issuer
@@ -99,14 +99,10 @@ async def _calls(result: SuiteResult, rounds: int, latencies: int, messages: int
         "answers to calls, and keeps what a cut would lose; the bare path is WebSocket messages as they come."
     )
     result.tables.append(Table("Calls", columns, rows, note))
-    _judge(result, f"Call of {SIZE} B, p50 at most 1.5 times the bare path's", p50[OURS] / p50[BARE], 1.5)
-    _judge(
-        result,
-        f"Calls a second, {IN_FLIGHT} in flight, at least 0.5 times the bare path's messages",
-        rate[OURS] / rate[BARE],
-        0.5,
-        at_least=True,
-    )
+    result.aims += [
+        Aim(f"Call of {SIZE} B, p50 against the bare path's", p50[OURS] / p50[BARE], 1.5, at_least=False),
+        Aim(f"Calls a second, {IN_FLIGHT} in flight, against the bare path's messages", rate[OURS] / rate[BARE], 0.5),
+    ]
 
 
 async def _latencies(echo: Echo, message: bytes, count: int) -> list[float]:
@@ -198,7 +194,7 @@ async def _resume(result: SuiteResult, rounds: int, sessions: int) -> None:
     )
     result.tables.append(Table("Resume after a cut of the daemon's connection", columns, rows, note))
     p99 = _percentile([seconds for one in resumed for seconds in one], 0.99)
-    _judge(result, f"Resume of {sessions} sessions, p99 under 250 ms", p99 * 1000, 250.0, unit=" ms")
+    result.aims.append(Aim(f"Resume of {sessions} sessions, p99", p99 * 1000, 250.0, at_least=False, unit=" ms"))
 
 
 def _next(peer: Peer, event: Any) -> asyncio.Future[float]:
@@ -233,7 +229,8 @@ async def _memory(result: SuiteResult, sessions: int) -> None:
     rows = [[f"{sessions:,}", f"{each / 1024:.1f} KiB"]]
     note = "Private memory of its process over what it had with a tenth of them; each session has answered one call."
     result.tables.append(Table("Memory on the daemon", ["idle sessions", "each"], rows, note))
-    _judge(result, f"Each of {sessions:,} idle sessions on the daemon under 24 KiB", each / 1024, 24.0, unit=" KiB")
+    aim = f"Memory of each of {sessions:,} idle sessions on the daemon"
+    result.aims.append(Aim(aim, each / 1024, 24.0, at_least=False, unit=" KiB"))
 
 
 # Ours
@@ -295,11 +292,3 @@ async def _world(*, gated: bool = False) -> AsyncIterator[_World]:
 def _percentile(values: list[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-
-def _judge(
-    result: SuiteResult, aim: str, found: float, limit: float, *, at_least: bool = False, unit: str = ""
-) -> None:
-    met = found >= limit if at_least else found <= limit
-    digits = 2 if limit < 10 else 0 if limit > 100 else 1
-    result.aims.append(f"{aim}: {found:.{digits}f}{unit} ({'met' if met else 'not met'}).")

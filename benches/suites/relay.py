@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from socket import socket
 
-from benches.harness import Settings, SuiteResult, Table
+from benches.harness import Aim, Settings, SuiteResult, Table
 from benches.processes import ServerProcess, started
 from benches.relay_load import Issuer, Link, connect, discard_all, masked, upgrade_request
 from sideband._native import encode_data, encode_ping
@@ -86,18 +86,13 @@ def _forwarding_row(name: str, size: int, wall: dict[str, list[float]], cpu: dic
     ]
 
 
-def _forwarding_aims(name: str, cpu: dict[str, list[float]], *, large: bool) -> list[str]:
+def _forwarding_aims(name: str, cpu: dict[str, list[float]], *, large: bool) -> list[Aim]:
     ours, aiohttp, picows = (statistics.median(cpu[server]) for server in (OURS, AIOHTTP, PICOWS))
     if large:
-        text = f"processor time a frame at most 0.6 of the bare aiohttp relay's: {ours / aiohttp:.2f}"
-        met = ours / aiohttp <= 0.6
-    else:
-        text = (
-            "frames a processor second at least 2.0 times the bare aiohttp relay's and 1.0 times the picows one's: "
-            f"{aiohttp / ours:.1f} and {picows / ours:.1f}"
-        )
-        met = aiohttp / ours >= 2 and picows / ours >= 1
-    return [f"Relay, {name}: {text} ({'met' if met else 'not met'})."]
+        measure = f"Relay, {name}, processor time a frame against the bare aiohttp relay"
+        return [Aim(measure, ours / aiohttp, 0.6, at_least=False)]
+    measure = f"Relay, {name}, frames a processor second against the bare {{}} relay"
+    return [Aim(measure.format("aiohttp"), aiohttp / ours, 2.0), Aim(measure.format("picows"), picows / ours, 1.0)]
 
 
 def _connections(result: SuiteResult, count: int) -> None:
@@ -122,10 +117,8 @@ def _connections(result: SuiteResult, count: int) -> None:
             rows.append([server.name, f"{count:,}", f"{each / 1024:.1f} KiB", f"{count / seconds:,.0f}/s"])
             rows[-1].append(f"{cpu / count * 1e6:,.0f} µs")
             if server.name == OURS:
-                result.aims.append(
-                    f"At most 16 KiB for each of {count:,} idle connections: {each / 1024:.1f} KiB "
-                    f"({'met' if each <= 16_384 else 'not met'})."
-                )
+                aim = f"Memory of each of {count:,} idle connections"
+                result.aims.append(Aim(aim, each / 1024, 16.0, at_least=False, unit=" KiB"))
     columns = ["relay", "idle connections", "memory each", "new connections", "CPU for a new one"]
     note = "Ours verifies a token for each; the bare relay has none. Memory is the process's own, over its base."
     result.tables.append(Table("Connections", columns, rows, note))
@@ -158,10 +151,8 @@ def _slow_consumers(result: SuiteResult, clients: int) -> None:
         rows.append(
             [label, str(clients), *(f"{size / MIB:,.0f} MiB" for size in (bound, at_limit - base, peak - base))]
         )
-        result.aims.append(
-            f"{clients} clients that do not read, frames of {label}: memory at most the configured bound: {grown:.2f} "
-            f"of it ({'met' if grown <= 1 else 'not met'})."
-        )
+        aim = f"{clients} clients that do not read, frames of {label}: memory against the configured bound"
+        result.aims.append(Aim(aim, grown, 1.0, at_least=False))
     columns = ["frames", "clients that do not read", "bound", "grown at twice the limit each", "at most"]
     note = (
         "A daemon sends to each in turn as fast as it can, four times the limit of 2 MiB a client. The kernel takes "
@@ -233,7 +224,7 @@ def _fairness(result: SuiteResult, rounds: int, mebibytes: int) -> None:
         Table("Fairness", ["20 clients of a daemon", f"{mebibytes} MiB for each of the other 19"], rows)
     )
     result.aims.append(
-        f"One slow client among 20 costs the others at most 10 %: {cost:+.0%} ({'met' if cost <= 0.1 else 'not met'})."
+        Aim("What one slow client among 20 costs the others", cost * 100, 10.0, at_least=False, unit=" %")
     )
 
 

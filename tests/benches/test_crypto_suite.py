@@ -20,7 +20,7 @@ def test_a_run_writes_a_page_and_its_numbers(small: None, tmp_path: Path) -> Non
     assert [len(table["rows"]) for table in data["tables"]] == [4, 4]
     assert {len(samples) for case in data["samples"].values() for samples in case.values()} == {7}
     page = (tmp_path / "crypto.md").read_text("utf-8")
-    assert "At 64 B at least 2.5 times the Python path" in page
+    assert "Seal 64 B one at a time, rate against Python over `cryptography`: at least 3, found" in page
 
 
 def test_a_quick_run_writes_nothing(small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from benches.harness import Contestant, Settings, SuiteResult, Table, measure, median
+from benches.harness import Aim, Contestant, Settings, SuiteResult, Table, measure, median
 from benches.report import to_markdown
 
 
@@ -60,9 +60,12 @@ def test_fewer_than_seven_rounds_are_refused() -> None:
 
 
 def test_a_report_names_what_it_was_measured_on() -> None:
-    result = SuiteResult([Table("T", ["a", "b"], [["1", "2"]], "note")], aims=["aim: met"])
+    result = SuiteResult(
+        [Table("T", ["a", "b"], [["1", "2"]], "note")],
+        aims=[Aim("rate", 2.5, 3.0), Aim("delay", 4, 10, at_least=False, unit=" ms")],
+    )
     page = to_markdown("crypto", "Title", result, Settings(), {"commit": "abc", "processor": "one"})
     assert page.startswith("# Title\n")
     assert "| a | b |\n|---:|---:|\n| 1 | 2 |\n" in page
-    assert "- aim: met\n" in page
+    assert "- rate: at least 3, found 2.50 (not met)\n- delay: at most 10 ms, found 4.0 ms (met)\n" in page
     assert "- commit: abc\n- processor: one\n" in page
