@@ -58,7 +58,7 @@ def rivals_environment(cache: Path | None = None) -> RivalsEnvironment:
         print(f"sideband: installing the rivals in {folder}", file=sys.stderr)
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", _REQUIREMENTS]
-        subprocess.run([environment.python, *pip], check=True)
+        pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]
+        subprocess.run([environment.python, *pip, _REQUIREMENTS], check=True)
         complete.touch()
     return environment

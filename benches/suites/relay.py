@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from socket import socket
 
 from benches.harness import Aim, Settings, SuiteResult, Table
@@ -198,8 +198,10 @@ def _settle(connection: socket) -> None:
 
 
 def _drain(connection: socket) -> None:
-    while connection.recv(65_536):
-        pass
+    # What the relay sends after the shutdown is answered with a reset, which ends it too.
+    with suppress(ConnectionResetError):
+        while connection.recv(65_536):
+            pass
 
 
 def _fairness(result: SuiteResult, rounds: int, mebibytes: int) -> None:
