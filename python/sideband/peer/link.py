@@ -82,6 +82,10 @@ class Link(ABC):
     async def close(self) -> None:
         """Close the connection in good order. Calling it again does nothing."""
 
+    async def leave(self) -> None:
+        """The session goes on by another way: give this one up, connection included."""
+        await self.close()
+
 
 class PlainLink(Link):
     """SBP directly on a message transport, one frame a message.

@@ -12,8 +12,9 @@ from typing import Any
 from sideband.peer.clock import Clock, LoopClock
 from sideband.peer.policies import ConnectionPolicy, EventPolicy, RetryPolicy, RpcPolicy
 from sideband.peer.request_budget import PROCESS_REQUESTS, RequestBudget
+from sideband.peer.upgrade import UpgradeFactory
 from sideband.protocol.connection import DEFAULT_CAPS
-from sideband.protocol.handshake import STREAM_1, HandshakePayload
+from sideband.protocol.handshake import DIRECT_1, STREAM_1, HandshakePayload
 from sideband.protocol.limits import DEFAULT_LIMITS, SbpLimits
 from sideband.protocol.streams import DEFAULT_STREAM_LIMITS, StreamLimits
 
@@ -47,6 +48,8 @@ class PeerOptions:
         request_budget: bounds the requests that all peers of the process answer; 256 MiB. Another object is a bound of
             its own for those that share it.
         streams: bounds of byte streams.
+        upgrade: moves relayed sessions to a direct way, as `sideband.direct.upgrades(...)` makes it; None stays on the
+            relay.
         clock: where time comes from.
         random: returns a number from 0 up to 1, for the jitter of retries.
     """
@@ -64,9 +67,11 @@ class PeerOptions:
     limits: SbpLimits = DEFAULT_LIMITS
     request_budget: RequestBudget = field(default=PROCESS_REQUESTS, repr=False)
     streams: StreamLimits = DEFAULT_STREAM_LIMITS
+    upgrade: UpgradeFactory | None = field(default=None, repr=False)
     clock: Clock = field(default_factory=LoopClock)
     random: Callable[[], float] = random.random
 
     def handshake(self, metadata: Mapping[str, Any] | None = None) -> HandshakePayload:
         """Return what this side says about itself, with the metadata of one attempt added."""
-        return HandshakePayload(self.peer_id, self.capabilities, {**self.metadata, **(metadata or {})})
+        capabilities = self.capabilities if self.upgrade is None else (*self.capabilities, DIRECT_1)
+        return HandshakePayload(self.peer_id, capabilities, {**self.metadata, **(metadata or {})})

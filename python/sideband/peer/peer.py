@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
 
@@ -33,6 +34,7 @@ from sideband.peer.rpc import Rpc
 from sideband.peer.streams import PeerStreams, Stream, StreamHandler, StreamKeeper
 from sideband.peer.waiting import Outcome, ReconnectCycle, ReconnectResult
 from sideband.protocol import events as sbp
+from sideband.protocol.handshake import DIRECT_1
 
 if TYPE_CHECKING:
     from sideband.peer.identity_token import PeerIdentity
@@ -361,6 +363,8 @@ class Peer:
         self.rpc.attach(session.connection)
         self.events.attach(session.connection)
         self._streams.attach(session, link)
+        if self._options.upgrade is not None and DIRECT_1 in session.connection.capabilities:
+            session.upgrade = self._options.upgrade(self, session, link)
         if self.state is PeerState.NEGOTIATING:
             self.apply(SessionOpened())
         else:
@@ -369,6 +373,12 @@ class Peer:
             self._perform([SendWaiting()])
         if changed and previous is not None:
             self._listeners.tell("path_changed", link.path)
+
+    def path_changed(self, path: str) -> None:
+        """The session goes on by another way."""
+        if self._link is not None and self._link.path != path:
+            self._link = replace(self._link, path=path)
+            self._listeners.tell("path_changed", path)
 
     def tell(self, event: PeerEvent, *arguments: object) -> None:
         """Tell the listeners of one of the peer's own events."""

@@ -31,7 +31,12 @@ async def run_session(link: Link, session: Session, wake: asyncio.Event) -> None
     reader = asyncio.create_task(_read(link, session), name="sideband reader")
     writer = asyncio.create_task(_write(link, session, wake), name="sideband writer")
     try:
-        await asyncio.wait((reader, writer, session.ended), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((reader, writer, session.ended, session.moved), return_when=asyncio.FIRST_COMPLETED)
+        if session.moved.done() and not session.ended.done():
+            await _stop(reader, writer)
+            with contextlib.suppress(SidebandError):
+                await link.leave()
+            await session.ended
     finally:
         reader.cancel()
         writer.cancel()
@@ -41,9 +46,17 @@ async def run_session(link: Link, session: Session, wake: asyncio.Event) -> None
             session.fail(failure)
         # Also where nobody hears it any more: what the session held of unfinished frames is given back by this.
         session.close("")
+        if session.upgrade is not None:
+            await session.upgrade.finish()
         if not any(isinstance(failure, SidebandError) for failure in failures):
             await _say_farewell(link, session)
     raise session.error or PeerError("not_connected", "the session ended")
+
+
+async def _stop(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _read(link: Link, session: Session) -> None:

@@ -120,6 +120,11 @@ class RelayClient:
             await asyncio.wait({self._reading})
             self._reading = None
 
+    async def leave(self) -> None:
+        """Wipe the session's keys and close the connection: the session goes on by another way."""
+        await self.close()
+        await self._connection.close()
+
     def _adopt(self, events: list[ClientEvent], reading: asyncio.Task[list[bytes]]) -> None:
         self._waiting = events
         self._reading = reading

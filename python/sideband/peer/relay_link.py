@@ -76,3 +76,7 @@ class RelayLink(Link):
     @override
     async def close(self) -> None:
         await self._client.close()
+
+    @override
+    async def leave(self) -> None:
+        await self._client.leave()

@@ -105,7 +105,7 @@ class RelaySessions:
             self._signal(event.session_id, LinkSignal.RESUMED)
         elif isinstance(event, SessionEnded):
             session = self._sessions.get(event.session_id)
-            if session is not None:
+            if session is not None and not (session.upgrade is not None and session.upgrade.relay_ended()):
                 session.fail(_ending(event))
         elif isinstance(event, SessionRefused):
             _log.warning("a client was refused: %s", event.message)
@@ -144,6 +144,8 @@ class RelaySessions:
         error = session.error or PeerError("not_connected", "the session ended")
         if not session.connection.closed:
             session.connection.close("")
+        if session.upgrade is not None:
+            await session.upgrade.finish()
         try:
             while frames := session.take(TURN_BYTES):
                 await self.daemon.send(sid, frames)

@@ -13,10 +13,12 @@ from sideband.peer.link import LinkSignal
 from sideband.protocol import events as sbp
 from sideband.protocol.connection import SbpConnection
 from sideband.protocol.handshake import HandshakePayload
+from sideband.protocol.subjects import DIRECT_SUBJECT
 
 if TYPE_CHECKING:
     from sideband.peer.peer import Peer
     from sideband.peer.streams import SessionStreams
+    from sideband.peer.upgrade import PathUpgrade
     from sideband.protocol.streams.schedule import Frame
 
 __all__ = ["MAX_HELD_BYTES", "MAX_HELD_FRAMES", "Session"]
@@ -46,10 +48,16 @@ class Session:
         on_end: Callable[[Exception], None],
     ) -> None:
         self.connection = connection
-        self.wake = wake
+        self._wake = wake
+        self._wake_direct = wake
+        self._direct = False
+        self._moving = False
+        self._dropping = False
+        self.upgrade: PathUpgrade | None = None
         self.error: Exception | None = None
         self.streams: SessionStreams | None = None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.moved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._clock = clock
         self._on_handshake = on_handshake
         self._on_end = on_end
@@ -66,7 +74,12 @@ class Session:
             sbp.SbpErrorReceived: self._error_frame_received,
             sbp.ResumeFailed: self._resume_failed,
             sbp.ResumeCompleted: self._resume_completed,
+            sbp.DirectReceived: self._direct_received,
         }
+
+    def wake(self) -> None:
+        """There may be something to send: tell whoever sends it now."""
+        (self._wake_direct if self._direct else self._wake)()
 
     def bind(self, peer: Peer) -> None:
         """Give the session to its peer, and with it the frames that were held."""
@@ -91,7 +104,7 @@ class Session:
         """Take in frames of the other side."""
         receive, outcomes = self.connection.receive, self._outcomes
         streams = None if self.error is not None else self.streams
-        for frame in frames:
+        for frame in filter(self._passes, frames) if self._dropping else frames:
             if self._held is not None:
                 self._hold(frame)
                 continue
@@ -108,6 +121,9 @@ class Session:
         if self.error is not None:
             return
         if signal is LinkSignal.PAUSED:
+            if self.upgrade is not None and self.upgrade.relay_paused():
+                return
+            self._dropping = False
             self._paused = True
             self.connection.pause()
             if self.streams is not None:
@@ -142,15 +158,72 @@ class Session:
         error = self.error
         return not self.connection.closed or (isinstance(error, PeerError) and error.code == "not_connected")
 
-    def take(self, max_bytes: int) -> list[Frame]:
+    def move(self, make: Callable[[int], bytes], wake: Callable[[], None]) -> None:
+        """Let this side's frames leave by the direct way, after one last message on the relay.
+
+        Args:
+            make: returns that message for the number of the next covered frame; called when it leaves.
+            wake: called from then on when there may be something to send.
+        """
+
+        def moving(number: int) -> bytes:
+            self._moving = True
+            return make(number)
+
+        self._wake_direct = wake
+        self.connection.queue_switch(moving)
+        self.wake()
+
+    def stay(self) -> None:
+        """Send by the relay, and forget about `move`."""
+        self._direct = self._moving = False
+        self.connection.queue_switch(None)
+
+    def rewind(self, farewell: bytes) -> None:
+        """Go back to the relay: say so there, and repeat what the other side tells that it has not got.
+
+        What comes by the relay until `welcome_back` was sent before the other side knew, and is dropped: all of it is
+        repeated as well.
+        """
+        self.stay()
+        if self.error is not None or self.connection.closed:
+            return
+        self.connection.send_direct(farewell, urgent=True)
+        self._dropping = True
+        if self._paused:
+            return
+        self.connection.pause()
+        if self.streams is not None:
+            self.streams.pause()
+        for event in self.connection.resumed():
+            self._outcomes[type(event)](event)
+        self._settle()
+        self.wake()
+
+    def welcome_back(self) -> None:
+        """The other side has gone back as well: what it sends from here on counts."""
+        self._dropping = False
+
+    def take(self, max_bytes: int, *, direct: bool = False) -> list[Frame]:
         """Return frames to send now, at most `max_bytes` together (one may be more); empty when there are none.
 
         The bytes of streams come last, a chunk at a time: nothing else is sealed behind more than one.
+
+        Args:
+            max_bytes: bytes that may leave at once.
+            direct: the way that they would take; nothing leaves by another than the session's present one.
         """
+        if direct is not self._direct:
+            return []
         streams = None if self.error is not None else self.streams
         if streams is not None:
             streams.settle()
         frames: list[Frame] = [*self.connection.take(max_bytes)]
+        if self._moving:
+            self._moving, self._direct = False, True
+            self._wake_direct()
+            self._arm()
+            return frames
         if self._peer is not None:
             self._peer.events.flush()
         if streams is not None and not self.connection.wants_write:
@@ -174,6 +247,12 @@ class Session:
             PeerError("peer_closed", f"closed here: {reason or 'no reason given'}", details={"closed_here": reason})
         )
         self.wake()
+
+    def _passes(self, frame: bytes) -> bool:
+        if not self._dropping or frame[:1] != b"\x01":
+            return True
+        begin = 26 if frame[1:2] == b"\x01" else 18
+        return frame[begin : begin + len(_DIRECT)] == _DIRECT
 
     def _hold(self, frame: bytes) -> None:
         assert self._held is not None  # noqa: S101  (narrows the type; the caller has looked)
@@ -210,6 +289,10 @@ class Session:
         elif self._peer is not None:
             self._peer.report(error)
 
+    def _direct_received(self, event: sbp.DirectReceived) -> None:
+        if self.upgrade is not None:
+            self.upgrade.received(event.data)
+
     def _resume_completed(self, _event: sbp.ResumeCompleted) -> None:
         if self.streams is not None:
             self.streams.resumed()
@@ -239,3 +322,6 @@ class Session:
             for event in self.connection.on_deadline(now):
                 self._outcomes[type(event)](event)
         self._settle()
+
+
+_DIRECT = len(DIRECT_SUBJECT).to_bytes(4, "little") + DIRECT_SUBJECT.encode()

@@ -27,6 +27,7 @@ from sideband.protocol.events import Event
 from sideband.protocol.fragments import PROCESS_FRAGMENTS, FragmentBudget
 from sideband.protocol.handshake import (
     BIN_1,
+    DIRECT_1,
     FRAG_1,
     MAX_FRAME_KEY,
     RESUME_1,
@@ -41,7 +42,7 @@ from sideband.protocol.patterns import check_event_name, is_event_name
 from sideband.protocol.recovery import Recovery
 from sideband.protocol.resume import ACK, GAP, RESUME_SUBJECT, STATE, encode_resume
 from sideband.protocol.state import CONTROL_CLOSE, CONTROL_HANDSHAKE, ConnectionState
-from sideband.protocol.subjects import APP_PREFIX, EVENT, RESERVED_PREFIX, RPC, STREAM_SUBJECT
+from sideband.protocol.subjects import APP_PREFIX, DIRECT_SUBJECT, EVENT, RESERVED_PREFIX, RPC, STREAM_SUBJECT
 
 __all__ = ["DEFAULT_CAPS", "MISSING", "SbpConnection"]
 
@@ -72,7 +73,7 @@ class SbpConnection:
         SbpError: 1002 when `local` does not make a valid handshake.
     """
 
-    __slots__ = ("_greeted", "_handshake", "_inbound", "_recovery", "_state", "opener")
+    __slots__ = ("_greeted", "_handshake", "_inbound", "_recovery", "_state", "_switch", "opener")
 
     def __init__(
         self,
@@ -88,6 +89,7 @@ class SbpConnection:
     ) -> None:
         self.opener = opener
         self._greeted = False
+        self._switch: Callable[[int], bytes] | None = None
         caps = [cap for cap in local.caps if cap not in _IMPLEMENTED or _usable(cap, resumable, max_frame_payload)]
         if resumable and STREAM_1 in caps and RESUME_1 not in caps:
             caps.remove(STREAM_1)  # after a pause nobody would know where its streams stand
@@ -127,6 +129,8 @@ class SbpConnection:
         state = self._state
         if state.paused:
             return False
+        if state.urgent or self._switch is not None:
+            return True
         if state.control or state.outbox.ready():
             return True
         order = state.order
@@ -214,6 +218,26 @@ class SbpConnection:
         self._state.check_open()
         self._state.queue(STREAM_SUBJECT, data, loose=False)
 
+    def send_direct(self, data: bytes, *, urgent: bool = False) -> None:
+        """Queue a message of direct/1; an urgent one goes ahead of everything else."""
+        state = self._state
+        state.check_open()
+        frames = state.urgent if urgent else state.control
+        frames.append(sbp_encode_message(state.ids.fresh(), DIRECT_SUBJECT, data))
+
+    def queue_switch(self, make: Callable[[int], bytes] | None) -> None:
+        """Let the next `take` end with the direct/1 message that `make(number)` returns; None takes that back.
+
+        The number is that of the next covered frame. What is queued behind it leaves with later calls of `take`.
+        """
+        self._switch = make
+
+    @property
+    def expected(self) -> int:
+        """The number of the next covered frame of the other side; 0 without resume/1."""
+        order = self._state.order
+        return 0 if order is None else order.expected
+
     def send_cancel(self, cid: bytes) -> None:
         """Give up the call `cid`: its answer, should one come, is dropped.
 
@@ -256,6 +280,9 @@ class SbpConnection:
             self._greeted = True
             out += state.control
             state.control.clear()
+        if state.urgent:
+            out += state.urgent
+            state.urgent.clear()
         order = state.order
         if order is not None and not state.closed and (order.ack_due or order.state_due):
             stating = order.state_due
@@ -273,6 +300,11 @@ class SbpConnection:
         for frame in out:
             room -= len(frame)
         state.outbox.take(out, room, state.clock)
+        if self._switch is not None and not state.closed:
+            make, self._switch = self._switch, None
+            window = state.outbox.window
+            data = make(0 if window is None else window.left)
+            out.append(sbp_encode_message(state.ids.fresh(), DIRECT_SUBJECT, data))
         return out
 
     def receive(self, frame: bytes) -> list[Event]:
@@ -304,12 +336,12 @@ class SbpConnection:
         return sbp_encode_message(self._state.ids.fresh(), RESUME_SUBJECT, encode_resume(kind, number))
 
 
-_IMPLEMENTED = frozenset((RESUME_1, FRAG_1, BIN_1, STREAM_1))
+_IMPLEMENTED = frozenset((RESUME_1, FRAG_1, BIN_1, STREAM_1, DIRECT_1))
 _RPC_OVERHEAD = 18 + 4 + len(RPC)
 
 
 def _usable(cap: str, resumable: bool, max_frame_payload: int) -> bool:
-    if cap == RESUME_1:
+    if cap in (RESUME_1, DIRECT_1):
         return resumable
     if cap == FRAG_1:
         return max_frame_payload >= MIN_PIECE_BYTES + PIECE_OVERHEAD

@@ -14,6 +14,7 @@ __all__ = [
     "AppReceived",
     "CallsLost",
     "CancelReceived",
+    "DirectReceived",
     "ErrorReceived",
     "Event",
     "EventsLost",
@@ -108,6 +109,14 @@ class StreamReceived:
 
 @final
 @dataclass(frozen=True, slots=True)
+class DirectReceived:
+    """One message of `direct/1`, never parsed here (docs/protocol/sbdp.md, "Upgrade")."""
+
+    data: bytes
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class PeerClosed:
     """The other side sent close. `shutdown` means that it may be tried again; any other reason is for good."""
 
@@ -183,6 +192,7 @@ Event: TypeAlias = (
     | NotificationReceived
     | AppReceived
     | StreamReceived
+    | DirectReceived
     | PeerClosed
     | SbpErrorReceived
     | EventsLost

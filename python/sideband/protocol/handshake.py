@@ -12,6 +12,7 @@ from sideband.errors import SbpError
 
 __all__ = [
     "BIN_1",
+    "DIRECT_1",
     "FRAG_1",
     "MAX_FRAME_KEY",
     "MAX_HANDSHAKE_BYTES",
@@ -34,6 +35,7 @@ RESUME_1: Final = "resume/1"
 FRAG_1: Final = "frag/1"
 STREAM_1: Final = "stream/1"
 BIN_1: Final = "bin/1"
+DIRECT_1: Final = "direct/1"
 
 MAX_FRAME_KEY: Final = "sideband:max_frame"
 

@@ -8,6 +8,7 @@ from sideband.protocol.envelopes import check_envelope, encode_error, parse_enve
 from sideband.protocol.events import (
     AppReceived,
     CancelReceived,
+    DirectReceived,
     ErrorReceived,
     Event,
     HandshakeReceived,
@@ -19,13 +20,21 @@ from sideband.protocol.events import (
     StreamReceived,
 )
 from sideband.protocol.fragments import FRAG_SUBJECT
-from sideband.protocol.handshake import FRAG_1, STREAM_1, decode_handshake
+from sideband.protocol.handshake import DIRECT_1, FRAG_1, STREAM_1, decode_handshake
 from sideband.protocol.limits import MAX_PLAIN_FRAME_BYTES
 from sideband.protocol.patterns import is_event_name
 from sideband.protocol.recovery import Recovery
 from sideband.protocol.resume import RESUME_SUBJECT
 from sideband.protocol.state import CONTROL_CLOSE, CONTROL_HANDSHAKE, CONTROL_PING, ConnectionState
-from sideband.protocol.subjects import COVERED_STREAM_OPS, EVENT, RESERVED_PREFIX, RPC, STREAM, STREAM_SUBJECT
+from sideband.protocol.subjects import (
+    COVERED_STREAM_OPS,
+    DIRECT_SUBJECT,
+    EVENT,
+    RESERVED_PREFIX,
+    RPC,
+    STREAM,
+    STREAM_SUBJECT,
+)
 
 __all__ = ["CANCEL_EVENT", "Inbound"]
 
@@ -167,6 +176,8 @@ class Inbound:
             if covered and not self._in_order(frame_id, size):
                 return []
             return [StreamReceived(data)]
+        if subject == DIRECT_SUBJECT and DIRECT_1 in state.capabilities and state.order is not None:
+            return [DirectReceived(data)]
         state.reply_error(1003, f"{subject[:64]} is not agreed between both sides")
         return []
 

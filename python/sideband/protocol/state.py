@@ -29,6 +29,7 @@ class ConnectionState:
 
     Attributes:
         offered: the capabilities in our handshake.
+        urgent: frames that go ahead of everything else.
         control: frames that go ahead of every message.
         order: with resume/1, which covered message comes next.
         calls: cids of our calls under way.
@@ -57,6 +58,7 @@ class ConnectionState:
         "paused",
         "reassembler",
         "remote",
+        "urgent",
         "whole",
     )
 
@@ -75,6 +77,7 @@ class ConnectionState:
         self.offered = offered
         self.ids = FrameIds(random)
         self.outbox = Outbox(self.ids, limits, max_payload)
+        self.urgent: list[bytes] = []
         self.control: list[bytes] = []
         self.reassembler = Reassembler(limits, budget)
         self.order: ReceiveOrder | None = None
