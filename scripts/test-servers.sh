@@ -26,6 +26,8 @@ for package in adduser curl openssl python3 python3-venv systemd; do
     packages="$packages $package"
 done
 need node nodejs
+need nats-server nats-server
+need nginx nginx-light
 if [ -z "$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ]; then
   packages="$packages postgresql"
 fi
