@@ -1,4 +1,4 @@
 import os
 
-# It sends signals and opens a terminal, and Windows has neither of the kind.
-collect_ignore = ["test_demo_processes.py"] if os.name == "nt" else []
+# They send signals and open terminals, and Windows has neither of the kind.
+collect_ignore = ["test_daemon_command.py", "test_demo_processes.py"] if os.name == "nt" else []

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sideband.cli import admin
+from sideband.cli import daemon as daemon_command
 from sideband.cli import serve as serve_command
 from sideband.cli.demo import command as demo_command
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command("demo", epilog=demo_command.EPILOG)(demo_command.demo)
 app.command("serve", epilog=serve_command.EPILOG)(serve_command.serve)
+app.command("daemon", epilog=daemon_command.EPILOG)(daemon_command.daemon)
 app.add_typer(admin.app, name="admin")
 
 
