@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from benches import suites
-from benches.harness import Settings
 from benches.report import machine_facts, to_markdown, write_report
+from sideband.bench.measuring import Settings
 
 _REPORTS = Path(__file__).parent / "reports"
 _QUICK_BYTES = 16 << 20

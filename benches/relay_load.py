@@ -3,7 +3,6 @@
 So a sample costs the load generator next to nothing, and what is measured is the relay.
 """
 
-import json
 import os
 import secrets
 import selectors
@@ -12,53 +11,17 @@ import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-from joserfc import jws
-from joserfc.jwk import OKPKey
-
-from benches.processes import ServerProcess
 from sideband._native import encode_data
-from sideband.relay.tokens import encode_session_id
+from sideband.bench.issuer import Issuer
+from sideband.bench.processes import ServerProcess
 
-__all__ = ["Issuer", "Link", "connect", "discard_all", "masked", "upgrade_request"]
+__all__ = ["Link", "connect", "discard_all", "masked", "upgrade_request"]
 
-_ISSUER = "https://control.example"
 _BUFFER = 1 << 20
 _WINDOW = 8
 
 _buffer = bytearray(_BUFFER)
-
-
-class Issuer:
-    """Signs tokens as the control plane does."""
-
-    def __init__(self) -> None:
-        self._key = OKPKey.generate_key("Ed25519")
-        self._registry = _PlainEdDSA()
-
-    def told(self, **config: Any) -> str:
-        """Return the first line for `benches.relay_server`."""
-        key = {**self._key.as_dict(private=False), "alg": "EdDSA", "use": "sig", "kid": "k1"}
-        settings = {"issuer": _ISSUER, "loopback_listener": True, "shutdown_spread_seconds": 0.0}
-        settings |= {"close_timeout_seconds": 1.0, "shutdown_seconds": 2.0, **config}
-        return json.dumps({"jwks": {"keys": [key]}, "config": settings})
-
-    def client(self, daemon_id: str, session_id: int) -> str:
-        """Return a client's token."""
-        claims = {"sub": "u_1", "role": "client", "did": daemon_id, "sid": encode_session_id(session_id)}
-        return self._sign({**claims, "scp": ["session:create"]}, 250)
-
-    def daemon(self, daemon_id: str) -> str:
-        """Return a daemon's token."""
-        claims = {"sub": daemon_id, "role": "daemon", "did": daemon_id, "scp": ["session:resume"]}
-        return self._sign({**claims, "lim": {"concurrent_sessions": 100_000}}, 3600)
-
-    def _sign(self, claims: dict[str, Any], seconds: int) -> str:
-        now = int(time.time())
-        claims |= {"iss": _ISSUER, "aud": "sideband-relay", "iat": now, "exp": now + seconds}
-        header = {"alg": "EdDSA", "typ": "sbrp-relay+jwt", "kid": "k1"}
-        return jws.serialize_compact(header, json.dumps(claims).encode(), self._key, registry=self._registry)
 
 
 def upgrade_request(path: str = "/", token: str = "") -> bytes:
@@ -204,11 +167,3 @@ def discard_all(receivers: list[socket.socket], size: int) -> None:
                 if not left[ready]:
                     del left[ready]
                     selector.unregister(ready)
-
-
-class _PlainEdDSA(jws.JWSRegistry):
-    """Without the warning about the algorithm's old name, which the protocol prescribes."""
-
-    def get_alg(self, name: str) -> Any:
-        """Return the algorithm of that name."""
-        return self.algorithms[name]

@@ -8,7 +8,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from benches.harness import Settings, SuiteResult
+from sideband.bench.measuring import Settings, SuiteResult
 from sideband.secure_relay import backend
 
 __all__ = ["machine_facts", "to_markdown", "write_report"]

@@ -11,7 +11,7 @@ from collections import defaultdict
 
 from aiohttp import WSMsgType, web
 
-from benches.processes import serve_until_stdin_closes
+from sideband.bench.processes import serve_until_stdin_closes
 
 __all__: list[str] = []
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-from benches.commands import answer_commands, run_worker
+from sideband.bench.commands import answer_commands, run_worker
 
 __all__: list[str] = []
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benches.harness import Settings, SuiteResult, Table, median, spread
 from sideband._native import ClientSession, DaemonSession, SessionKeys
+from sideband.bench.measuring import Settings, SuiteResult, Table, median, spread
 from sideband.secure_relay import backend
 
 __all__ = ["TITLE", "run"]

@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
-from benches.harness import Aim, Contestant, Settings, SuiteResult, Table, measure, median, spread
-from benches.rivals.openssl_session import CLIENT_TO_DAEMON, DAEMON_TO_CLIENT, OpensslSession
-from benches.rivals.pure_session import PureSession
 from sideband._native import ClientSession, DaemonSession, SessionKeys
+from sideband.bench.measuring import Aim, Contestant, Settings, SuiteResult, Table, measure, median, spread
+from sideband.bench.openssl_session import CLIENT_TO_DAEMON, DAEMON_TO_CLIENT, OpensslSession
+from sideband.bench.pure_session import PureSession
 
 __all__ = ["TITLE", "run"]
 

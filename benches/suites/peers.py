@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import aiohttp
 
 from benches.gate import Gate
-from benches.harness import Aim, Settings, SuiteResult, Table
-from benches.peer_daemon import RETRY_SECONDS
-from benches.processes import ServerProcess, started
-from benches.relay_load import Issuer
+from sideband.bench.daemon_process import RETRY_SECONDS
+from sideband.bench.issuer import Issuer
+from sideband.bench.measuring import Aim, Settings, SuiteResult, Table
+from sideband.bench.processes import ServerProcess, started
 from sideband.identity import IdentityKeyStore, IdentityTrust, MemoryIdentityKeyStore
 from sideband.peer import ConnectionParams, ConnectionPolicy, Peer, create_peer, relay_client_negotiator
 from sideband.transport import WebSocketTransport
@@ -274,12 +274,12 @@ class _World:
 async def _world(*, gated: bool = False) -> AsyncIterator[_World]:
     issuer = Issuer()
     told = issuer.told(max_connections=100_000, max_sessions_per_daemon=100_000)
-    with started("relay", "benches.relay_server", told) as relay:
+    with started("relay", "sideband.bench.relay_process", told) as relay:
         async with Gate(relay.port) as gate:
             url = f"ws://127.0.0.1:{gate.port if gated else relay.port}/"
             line = json.dumps({"url": url, "daemon_id": _DAEMON, "token": issuer.daemon(_DAEMON)})
             # In threads, since what the daemon sends may have to go through the gate of this loop.
-            process = started("daemon", "benches.peer_daemon", line)
+            process = started("daemon", "sideband.bench.daemon_process", line)
             daemon = await asyncio.to_thread(process.__enter__)
             world = _World(issuer, relay, daemon, gate)
             try:

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from socket import socket
 
-from benches.harness import Aim, Settings, SuiteResult, Table
-from benches.processes import ServerProcess, started
-from benches.relay_load import Issuer, Link, connect, discard_all, masked, upgrade_request
+from benches.relay_load import Link, connect, discard_all, masked, upgrade_request
 from sideband._native import encode_data, encode_ping
+from sideband.bench.issuer import Issuer
+from sideband.bench.measuring import Aim, Settings, SuiteResult, Table
+from sideband.bench.processes import ServerProcess, started
 from sideband.relay.config import RelayConfig
 
 __all__ = ["TITLE", "run"]
@@ -137,7 +138,7 @@ def _slow_consumers(result: SuiteResult, clients: int) -> None:
     rows = []
     for label, size in SIZES.items():
         told = issuer.told(queue_bound_bytes=MIB, queue_hard_limit_bytes=hard_limit)
-        with started(OURS, "benches.relay_server", told) as server:
+        with started(OURS, "sideband.bench.relay_process", told) as server:
             daemon = connect(server.port, upgrade_request(token=issuer.daemon(_DAEMON)))
             requests = [upgrade_request(token=issuer.client(_DAEMON, n + 1)) for n in range(clients)]
             slow = [connect(server.port, request, receive_buffer=4096) for request in requests]
@@ -208,7 +209,7 @@ def _fairness(result: SuiteResult, rounds: int, mebibytes: int) -> None:
     issuer = Issuer()
     times: dict[str, list[float]] = {"all read": [], "one does not": []}
     told = issuer.told(queue_bound_bytes=MIB, queue_hard_limit_bytes=4 * MIB)
-    with started(OURS, "benches.relay_server", told) as server:
+    with started(OURS, "sideband.bench.relay_process", told) as server:
         daemon = connect(server.port, upgrade_request(token=issuer.daemon(_DAEMON)))
         with ThreadPoolExecutor(2) as threads:
             draining = threads.submit(_drain, daemon)
@@ -257,6 +258,10 @@ def _send_turns(daemon: socket, turn: bytes, turns: int) -> None:
 def _servers(issuer: Issuer) -> Iterator[list[ServerProcess]]:
     with ExitStack() as stack:
         ours = stack.enter_context(
-            started(OURS, "benches.relay_server", issuer.told(max_connections=100_000, max_sessions_per_daemon=100_000))
+            started(
+                OURS,
+                "sideband.bench.relay_process",
+                issuer.told(max_connections=100_000, max_sessions_per_daemon=100_000),
+            )
         )
         yield [ours, *(stack.enter_context(started(name, module)) for name, module in _RIVALS.items())]

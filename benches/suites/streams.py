@@ -4,9 +4,10 @@ import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 
-from benches.harness import Aim, Settings, SuiteResult, Table
 from benches.rivals_environment import rivals_environment
-from benches.stream_paths import AIOHTTP, OURS, WSS, ZMQ, Moved, Path, bare_path, our_path, zmq_path
+from benches.stream_paths import AIOHTTP, WSS, ZMQ, bare_path, zmq_path
+from sideband.bench.measuring import Aim, Settings, SuiteResult, Table
+from sideband.bench.stream_path import OURS, Moved, Path, our_path
 
 __all__ = ["TITLE", "run"]
 

@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
-from benches.harness import Aim, Contestant, Settings, SuiteResult, Table, measure, median
 from benches.report import to_markdown
+from sideband.bench.measuring import Aim, Contestant, Settings, SuiteResult, Table, measure, median
 
 
 class StepClock:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benches.rivals.openssl_session import CLIENT_TO_DAEMON, DAEMON_TO_CLIENT, OpensslSession, SessionError
-from benches.rivals.pure_session import PureSession
-from benches.rivals.replay import PythonReplayWindow
+from sideband.bench.openssl_session import CLIENT_TO_DAEMON, DAEMON_TO_CLIENT, OpensslSession, SessionError
+from sideband.bench.pure_session import PureSession
+from sideband.bench.replay_window import PythonReplayWindow
 
 KEYS = bytes(range(32)), bytes(range(32, 64))
 VECTORS = Path(__file__).parents[1] / "vectors"

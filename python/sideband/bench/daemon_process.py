@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from benches.commands import run_worker
+from sideband.bench.commands import run_worker
 from sideband.identity import generate_identity_key_pair
 from sideband.peer import (
     ConnectionParams,

@@ -4,8 +4,8 @@ import asyncio
 import time
 from typing import Any
 
-from benches.commands import answer_commands, run_worker
-from benches.peer_daemon import take, write_all
+from sideband.bench.commands import answer_commands, run_worker
+from sideband.bench.daemon_process import take, write_all
 from sideband.identity import IdentityTrust, MemoryIdentityKeyStore
 from sideband.peer import ConnectionParams, ConnectionPolicy, Peer, Stream, create_peer, relay_client_negotiator
 from sideband.transport import WebSocketTransport

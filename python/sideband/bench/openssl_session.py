@@ -10,7 +10,7 @@ from struct import Struct
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from benches.rivals.replay import PythonReplayWindow
+from sideband.bench.replay_window import PythonReplayWindow
 
 __all__ = ["OpensslSession", "SessionError"]
 

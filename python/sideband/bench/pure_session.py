@@ -3,8 +3,8 @@
 from hmac import compare_digest
 from struct import Struct
 
-from benches.rivals.openssl_session import SessionError
-from benches.rivals.replay import PythonReplayWindow
+from sideband.bench.openssl_session import SessionError
+from sideband.bench.replay_window import PythonReplayWindow
 
 __all__ = ["PureSession", "chacha20_poly1305_open", "chacha20_poly1305_seal"]
 

@@ -6,7 +6,7 @@ import sys
 
 from aiohttp import web
 
-from benches.processes import serve_until_stdin_closes
+from sideband.bench.processes import serve_until_stdin_closes
 from sideband.jwks import LocalKeys
 from sideband.relay.config import RelayConfig
 from sideband.relay.core import Relay
