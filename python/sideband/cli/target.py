@@ -1,0 +1,200 @@
+"""TARGET on the command line: a Quick Connect code, its address, or a daemon's id; and the way there."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import parse_qs, urlsplit
+
+import typer
+
+from sideband.cli import config
+from sideband.errors import ConfigError, IdentityRefusedError, PeerError, SidebandError
+
+if TYPE_CHECKING:
+    from sideband.identity import TrustPolicy
+    from sideband.peer import Peer, PeerOptions
+
+__all__ = [
+    "ApiOption",
+    "JsonOption",
+    "Target",
+    "TargetArgument",
+    "TimeoutOption",
+    "TokenFileOption",
+    "TrustOption",
+    "open_peer",
+    "resolve_target",
+]
+
+CONNECT_SECONDS = 30.0
+"""How long reaching a daemon may take, unless --timeout says otherwise."""
+
+TargetArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET", help="A Quick Connect code or its address, a daemon's id, or - for a code on standard input."
+    ),
+]
+ApiOption = Annotated[str | None, typer.Option("--api", metavar="URL", help="Address of the control plane.")]
+TokenFileOption = Annotated[
+    Path | None, typer.Option("--token-file", metavar="FILE", help="File with the user's token; - for standard input.")
+]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long reaching the daemon may take.")
+]
+TrustOption = Annotated[
+    str,
+    typer.Option("--trust", metavar="POLICY", help="accept-new pins the first key; pinned-only none."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line; the first is ready.")]
+
+_DAEMON_ID = re.compile(r"d_[0-9A-Za-z]{1,253}")
+_POLICIES = ("accept-new", "pinned-only")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom a command is to reach.
+
+    Attributes:
+        daemon_id: for a daemon's id.
+        code: for a Quick Connect code. Not shown in `repr`.
+        api_url: of the code's address, when it was given as one.
+    """
+
+    daemon_id: str | None = None
+    code: str | None = field(default=None, repr=False)
+    api_url: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What may be shown of it: a code is a secret until it is used."""
+        return self.daemon_id or "the daemon of the code"
+
+
+def resolve_target(text: str) -> Target:
+    """Return what TARGET means.
+
+    Args:
+        text: a daemon's id (`d_...`); a code of 12 letters in any case, with or without hyphens; the address that
+            `sideband daemon` prints, with the code in its fragment; or `-`, which reads one of these from standard
+            input, so that a code need not be on a command line.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    from sideband.control.ids import format_code, normalize_code
+
+    if text == "-":
+        text = config.read_secret(Path("-"), "the target")
+    text = text.strip()
+    if _DAEMON_ID.fullmatch(text):
+        return Target(daemon_id=text)
+    if text.startswith(("http://", "https://")):
+        address = urlsplit(text)
+        letters = normalize_code(parse_qs(address.fragment).get("qc", [""])[0])
+        if letters is not None and address.hostname:
+            base = address.path.removesuffix("/").removesuffix("/connect")
+            return Target(code=format_code(letters), api_url=f"{address.scheme}://{address.netloc}{base}")
+        raise ConfigError("this address holds no code; copy it whole, with what stands behind the #")
+    letters = normalize_code(text)
+    if letters is None:
+        raise ConfigError(
+            "TARGET is a code of 12 letters such as abcd-efgh-jkmn, the address of one, or a daemon's id that begins "
+            "with d_; `sideband daemon` prints them on the machine to reach"
+        )
+    return Target(code=format_code(letters))
+
+
+@asynccontextmanager
+async def open_peer(
+    target: Target,
+    *,
+    api: str | None = None,
+    token_file: Path | None = None,
+    timeout: float = CONNECT_SECONDS,
+    trust: str = "accept-new",
+    options: PeerOptions | None = None,
+    before_ready: Any = None,
+) -> AsyncIterator[Peer]:
+    """Reach a daemon; the peer is active inside the block and leaves in good order at its end.
+
+    Args:
+        target: whom.
+        api: `--api`.
+        token_file: `--token-file`.
+        timeout: seconds until the session stands.
+        trust: `--trust`.
+        options: the peer's, in place of the usual ones.
+        before_ready: called with the peer before it can have received anything, to register handlers.
+
+    Raises:
+        ConfigError: a setting is missing or wrong.
+        SidebandError: the daemon cannot be reached; a key that changed is told with both fingerprints and the command
+            that accepts it.
+    """
+    from sideband.cloud import connect
+    from sideband.identity import FileIdentityKeyStore
+
+    chosen: dict[str, Any] = {"quick_connect_code": target.code}
+    if target.daemon_id is not None:
+        # Not read again for every attempt: standard input can be read once only.
+        token = config.user_token(token_file)
+        chosen = {"daemon_id": target.daemon_id, "get_access_token": lambda: token}
+    peer = connect(
+        **chosen,
+        api_url=target.api_url or config.api_url(api),
+        identity_key_store=FileIdentityKeyStore(config.pins_folder()),
+        trust_policy=_policy(trust),
+        options=options,
+    )
+    if before_ready is not None:
+        before_ready(peer)
+    try:
+        try:
+            async with asyncio.timeout(timeout):
+                await peer.when_ready()
+        except TimeoutError:
+            raise _not_in_time(peer, target, timeout) from None
+        except IdentityRefusedError as error:
+            raise _told(error, target) from None
+        yield peer
+    finally:
+        await peer.disconnect()
+
+
+def _policy(trust: str) -> TrustPolicy:
+    if trust not in _POLICIES:
+        raise ConfigError(f"--trust is {' or '.join(_POLICIES)}; got {trust!r}")
+    return trust  # type: ignore[return-value]  # one of the two, which mypy does not see
+
+
+def _not_in_time(peer: Peer, target: Target, timeout: float) -> SidebandError:
+    if isinstance(peer.error, SidebandError):
+        return peer.error
+    text = f"{target.name} was not reached within {timeout:g} s; is it online? --timeout waits longer"
+    return PeerError("not_connected", text)
+
+
+def _told(error: IdentityRefusedError, target: Target) -> IdentityRefusedError:
+    if error.expected is None:
+        text = f"nothing is pinned for {target.name}, whose key is {error.received}; --trust accept-new pins it"
+        return IdentityRefusedError(text, expected=None, received=error.received)
+    name = target.daemon_id or "DAEMON"
+    text = "\n".join(
+        (
+            f"{target.name} shows another identity key than the one that is pinned.",
+            f"  pinned    {error.expected}",
+            f"  received  {error.received}",
+            "Either it was set up anew, or somebody stands in between. Ask its owner, by another way, for the",
+            "fingerprint that `sideband identity` shows there. If it is the received one, accept it by:",
+            f"  sideband pins accept {name} {error.received}",
+        )
+    )
+    return IdentityRefusedError(text, expected=error.expected, received=error.received)
