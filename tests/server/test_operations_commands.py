@@ -1,7 +1,7 @@
 """The pages under docs/operations, command by command, on a machine that is empty but for Debian's packages.
 
 It has a file system and a network of its own (namespaces over overlays), so nothing of it stays. systemd is not
-running in there; what stands in for `systemctl` starts the unit's command as the unit's user with the unit's
+running in there; what stands in for `systemctl` starts a unit's command, the server's as its user and with its
 capabilities.
 """
 
@@ -33,6 +33,15 @@ case "$*" in
     setpriv --reuid "$user" --regid "$(setting Group)" --init-groups --no-new-privs \
       --inh-caps "$caps" --ambient-caps "$caps" --bounding-set "$caps" \
       $(setting ExecStart) >/tmp/server.log 2>&1 &
+    ;;
+  "--user daemon-reload") systemd-analyze --user verify ~/.config/systemd/user/sideband-daemon.service ;;
+  "--user enable --now sideband-daemon")
+    set -a
+    . ~/.config/sideband/daemon.env
+    unit=~/.config/systemd/user/sideband-daemon.service
+    # shellcheck disable=SC2046,SC2086  (the words of the command and of the options)
+    set -- $(setting ExecStart | sed "s,%h,$HOME,; s/ [$].*//") $SIDEBAND_DAEMON_OPTIONS
+    "$@" >/tmp/daemon.log 2>&1 &
     ;;
   *) echo "systemctl $*: not known here" >&2; exit 1 ;;
 esac
@@ -97,7 +106,6 @@ def test_every_command_does_what_its_page_says(tmp_path: Path) -> None:
     folder.mkdir()
     shutil.copy(wheel, folder)
     shutil.copytree(ROOT / "deploy", folder / "deploy")
-    shutil.copytree(ROOT / "examples", folder / "examples")
     (folder / "systemctl").write_text(SYSTEMCTL)
     (tmp_path / "sandbox.sh").write_text(SANDBOX)
     script = tmp_path / "page.sh"
