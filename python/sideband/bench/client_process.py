@@ -1,6 +1,7 @@
 """A client as a process of its own: the first line of its input is JSON with its relay, daemon and tokens."""
 
 import asyncio
+import os
 import time
 from typing import Any
 
@@ -12,13 +13,18 @@ from sideband.transport import WebSocketTransport
 
 __all__: list[str] = []
 
+_CONNECTING = 25
+"""Peers that connect at a time."""
+_CALL_BYTES = 256
+
 
 async def _main(told: dict[str, Any]) -> None:
     store = MemoryIdentityKeyStore()
     peers = [_peer(told, token, session_id, store) for session_id, token in enumerate(told["tokens"], 1)]
     # The first one alone: it pins the daemon's key.
     await peers[0].connect()
-    await asyncio.gather(*(peer.connect() for peer in peers[1:]))
+    for start in range(1, len(peers), _CONNECTING):
+        await asyncio.gather(*(peer.connect() for peer in peers[start : start + _CONNECTING]))
 
     async def move(size: int, up: bool, streams: int = 1, sessions: int = 1) -> dict[str, Any]:
         """Move `size` bytes over each of so many streams of each of so many sessions."""
@@ -33,7 +39,18 @@ async def _main(told: dict[str, Any]) -> None:
                 tasks.create_task(_send(stream, size) if up else _receive(stream, size))
         return {"seconds": time.perf_counter() - began}
 
-    await answer_commands({"move": move})
+    async def call(calls: int = 0, beside: int = 0, up: bool = True) -> dict[str, Any]:
+        """Time calls one after the other: so many, or as long as a stream of `beside` bytes lasts on the session."""
+        message = os.urandom(_CALL_BYTES)
+        seconds = []
+        moving = asyncio.create_task(move(beside, up)) if beside else None
+        while len(seconds) < calls if moving is None else not moving.done():
+            began = time.perf_counter()
+            await peers[0].rpc.call("echo", message)
+            seconds.append(time.perf_counter() - began)
+        return {"calls": seconds, "seconds": 0.0 if moving is None else (await moving)["seconds"]}
+
+    await answer_commands({"move": move, "call": call})
     await asyncio.gather(*(peer.disconnect() for peer in peers))
 
 

@@ -60,6 +60,8 @@ async def _take(stream: Stream) -> None:
 
 
 async def _give(stream: Stream) -> None:
+    # The other side's end says that its clock runs.
+    await take(stream, 0)
     await write_all(stream, stream.metadata["size"])
 
 
