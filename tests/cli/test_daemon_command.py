@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from sideband import cloud
+from sideband.cli import config
 from sideband.identity import MemoryIdentityKeyStore
 from sideband.peer import Peer
 from sideband.sharing import get_file, list_folder
@@ -247,6 +248,18 @@ def test_the_key_comes_from_a_file_or_standard_input(platform: ServedPlatform, s
         daemon.process.send_signal(signal.SIGTERM)
         daemon.finish()
         assert who.api_key not in daemon.errors()
+
+
+def test_what_init_stored_will_do(
+    platform: ServedPlatform, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = platform.add_daemon()
+    monkeypatch.setenv("SIDEBAND_HOME", _environment(platform, tmp_path, who)["SIDEBAND_HOME"])
+    config.save_config(api_url=platform.url, api_key=who.api_key)
+    with start(who=who, SIDEBAND_API_KEY="", SIDEBAND_API_URL="") as daemon:
+        assert daemon.hear("daemon").strip() == who.daemon_id
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.finish()
 
 
 # On a terminal

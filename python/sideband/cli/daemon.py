@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sideband.cli import config
 from sideband.cli.output import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, reporting_errors
+from sideband.cli.target import ApiOption, JsonOption
 from sideband.errors import ConfigError, ProcessError, TransportError
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def daemon(
     writable: Annotated[bool, typer.Option("--writable", help="Clients may put files there too.")] = False,
     hidden: Annotated[bool, typer.Option("--hidden", help="Names that begin with a dot are shared too.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="What people call this daemon.")] = None,
-    api: Annotated[str | None, typer.Option("--api", help="Address of the control plane.")] = None,
+    api: ApiOption = None,
     api_key_file: Annotated[
         Path | None, typer.Option("--api-key-file", help="File that holds the API key; - for standard input.")
     ] = None,
@@ -52,7 +54,7 @@ def daemon(
     qr: Annotated[bool, typer.Option("--qr/--no-qr", help="Draw codes where there is room.")] = True,
     once: Annotated[bool, typer.Option("--once", help="End when the first client has gone.")] = False,
     log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "warning",
-    json_output: Annotated[bool, typer.Option("--json", help="One JSON object a line; the first is ready.")] = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Run a daemon: other machines reach this one through the relay, end-to-end encrypted.
 
@@ -121,36 +123,17 @@ def _settings(
     api: str | None, api_key_file: Path | None, name: str | None, shared: Shared | None, *, codes: bool, once: bool
 ) -> DaemonSettings:
     from sideband.cli.daemon_run import DaemonSettings
-    from sideband.cloud import default_api_url, default_home
     from sideband.identity import FileIdentity
 
     return DaemonSettings(
-        api_url=api or default_api_url(),
-        api_key=_api_key(api_key_file),
-        identity=FileIdentity(default_home() / "identity.json"),
+        api_url=config.api_url(api),
+        api_key=config.api_key(api_key_file),
+        identity=FileIdentity(config.identity_path()),
         name=name,
         shared=shared,
         codes=codes,
         once=once,
     )
-
-
-def _api_key(file: Path | None) -> str:
-    if file is None:
-        key = os.environ.get("SIDEBAND_API_KEY", "").strip()
-    elif str(file) == "-":
-        key = sys.stdin.readline().strip()
-    else:
-        try:
-            key = file.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            raise ConfigError(f"the API key cannot be read from {file}") from None
-    if not key:
-        raise ConfigError(
-            "there is no API key: give --api-key-file, or set SIDEBAND_API_KEY; "
-            "`sideband admin daemon create` on the server makes one"
-        )
-    return key
 
 
 def _log_to_standard_error(level: str) -> None:

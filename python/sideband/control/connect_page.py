@@ -16,7 +16,7 @@ __all__ = ["connect_page"]
 _SCRIPT = """
 const code = new URLSearchParams(location.hash.slice(1)).get("qc") || "";
 if (/^[a-z]{4}-?[a-z]{4}-?[a-z]{4}$/i.test(code)) {
-  document.getElementById("command").textContent = "sideband connect " + code + " --api-url " + location.origin;
+  document.getElementById("command").textContent = "sideband connect " + code + " --api " + location.origin;
 }
 """
 
