@@ -28,6 +28,7 @@ __all__ = [
     "TimeoutOption",
     "TokenFileOption",
     "TrustOption",
+    "checked_fingerprint",
     "open_peer",
     "resolve_target",
 ]
@@ -55,6 +56,7 @@ TrustOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line; the first is ready.")]
 
 _DAEMON_ID = re.compile(r"d_[0-9A-Za-z]{1,253}")
+_FINGERPRINT = re.compile(r"SHA256(:[0-9A-F]{2}){32}")
 _POLICIES = ("accept-new", "pinned-only")
 
 
@@ -120,6 +122,7 @@ async def open_peer(
     token_file: Path | None = None,
     timeout: float = CONNECT_SECONDS,
     trust: str = "accept-new",
+    accept: str | None = None,
     options: PeerOptions | None = None,
     before_ready: Any = None,
 ) -> AsyncIterator[Peer]:
@@ -131,6 +134,7 @@ async def open_peer(
         token_file: `--token-file`.
         timeout: seconds until the session stands.
         trust: `--trust`.
+        accept: the only fingerprint that is accepted, and pinned, whatever was pinned before.
         options: the peer's, in place of the usual ones.
         before_ready: called with the peer before it can have received anything, to register handlers.
 
@@ -147,11 +151,17 @@ async def open_peer(
         # Not read again for every attempt: standard input can be read once only.
         token = config.user_token(token_file)
         chosen = {"daemon_id": target.daemon_id, "get_access_token": lambda: token}
+    if accept is not None:
+        wanted = checked_fingerprint(accept)
+        chosen |= {
+            "trust_policy": "prompt",
+            "on_first_connection": lambda received: received == wanted,
+            "on_identity_mismatch": lambda _, received: received == wanted,
+        }
     peer = connect(
-        **chosen,
+        **{"trust_policy": _policy(trust), **chosen},
         api_url=target.api_url or config.api_url(api),
         identity_key_store=FileIdentityKeyStore(config.pins_folder()),
-        trust_policy=_policy(trust),
         options=options,
     )
     if before_ready is not None:
@@ -175,6 +185,18 @@ def _policy(trust: str) -> TrustPolicy:
     return trust  # type: ignore[return-value]  # one of the two, which mypy does not see
 
 
+def checked_fingerprint(text: str) -> str:
+    """Return a fingerprint in its one form.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    given = text.strip().upper()
+    if not _FINGERPRINT.fullmatch(given):
+        raise ConfigError("a fingerprint is SHA256: and 32 pairs of hex digits, as `sideband identity` shows it")
+    return given
+
+
 def _not_in_time(peer: Peer, target: Target, timeout: float) -> SidebandError:
     if isinstance(peer.error, SidebandError):
         return peer.error
@@ -186,7 +208,7 @@ def _told(error: IdentityRefusedError, target: Target) -> IdentityRefusedError:
     if error.expected is None:
         text = f"nothing is pinned for {target.name}, whose key is {error.received}; --trust accept-new pins it"
         return IdentityRefusedError(text, expected=None, received=error.received)
-    name = target.daemon_id or "DAEMON"
+    name = target.daemon_id or "NEW-CODE"
     text = "\n".join(
         (
             f"{target.name} shows another identity key than the one that is pinned.",
