@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sideband.cli.output import EXIT_INTERRUPTED, EXIT_OK, print_event, reporting_errors
+from sideband.cloud.defaults import DEFAULT_API_URL
 from sideband.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -106,6 +109,9 @@ async def _run(settings: ServerSettings, json_output: bool) -> int:
 
 
 def _announce(endpoints: Endpoints, json_output: bool) -> None:
+    from sideband.server.first_account import API_KEY_FILE, TOKEN_FILE, first_credentials
+
+    first = first_credentials(endpoints.data_dir)
     if json_output:
         print_event(
             "ready",
@@ -113,13 +119,30 @@ def _announce(endpoints: Endpoints, json_output: bool) -> None:
             relay_url=endpoints.relay_url,
             private_url=endpoints.private_url,
             data_dir=str(endpoints.data_dir),
+            api_key_file=None if first is None else str(first / API_KEY_FILE),
+            token_file=None if first is None else str(first / TOKEN_FILE),
         )
         return
     print(f"sideband serves at {endpoints.url} (relay {endpoints.relay_url})", file=sys.stderr)
     if endpoints.private_url:
         print(f"health, metrics, admin: {endpoints.private_url}", file=sys.stderr)
     print(f"data folder: {endpoints.data_dir}", file=sys.stderr)
-    print("first steps: sideband admin bootstrap --help; stop with Ctrl-C", file=sys.stderr, flush=True)
+    if first is None:
+        print("first steps: sideband admin bootstrap --help; stop with Ctrl-C", file=sys.stderr, flush=True)
+        return
+    api = "" if endpoints.url == DEFAULT_API_URL else f" --api {endpoints.url}"
+    commands = (
+        ("a daemon's key, once:", f"sideband init{api} --api-key-file {_quoted(first / API_KEY_FILE)}"),
+        ("a daemon:", "sideband daemon --share ."),
+        ("a client, with its code:", f"sideband get{api} CODE FILE"),
+    )
+    for what, command in commands:
+        print(f"  {what:<25} {command}", file=sys.stderr)
+    print("stop with Ctrl-C", file=sys.stderr, flush=True)
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path)) if os.name == "posix" else f'"{path}"'
 
 
 def _print_settings(settings: ServerSettings, json_output: bool) -> None:

@@ -16,6 +16,7 @@ from sideband.relay.internal import check_secret
 from sideband.relay.server import runner_options
 from sideband.server.compose import NO_CONTROL_URL, Process, compose_both, compose_control, compose_relay
 from sideband.server.endpoints import Endpoints, endpoints_of
+from sideband.server.first_account import make_first_account
 from sideband.server.listener import bind
 from sideband.server.private import create_private_app
 from sideband.server.settings import ServerSettings
@@ -71,6 +72,8 @@ async def run(
         certificates = _certificates(settings)
         endpoints = endpoints_of(settings, listener, private)
         process = await _compose(stack, settings, endpoints, tap)
+        if process.plane is not None:
+            await make_first_account(process.plane, settings.data_dir, settings.listen.host)
 
         # The private port is up first and down last, so that it tells of the time between.
         if private is not None:
