@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pty
 import re
 import select
 import signal
@@ -14,10 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fcntl import ioctl
 from pathlib import Path
-from struct import pack
-from termios import TIOCSWINSZ
 from typing import Any
 
 import pytest
@@ -27,13 +23,13 @@ from sideband.cli import config
 from sideband.identity import MemoryIdentityKeyStore
 from sideband.peer import Peer
 from sideband.sharing import get_file, list_folder
+from tests.support.pseudo_terminal import Terminal
 from tests.support.served_platform import ROOT, SIDEBAND, Program, ServedPlatform
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_qr import read_qr
 
 SECONDS = 30
-_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +188,16 @@ def test_ctrl_c_while_it_waits_for_the_server(start: Start) -> None:
         assert daemon.finish(130) == []
 
 
+def test_nobody_reads_what_it_tells(platform: ServedPlatform, start: Start) -> None:
+    with start("--json", who=platform.add_daemon()) as daemon:
+        _event(daemon, "code")
+        assert daemon.process.stdout is not None
+        daemon.process.stdout.close()
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(SECONDS) == 1
+        assert daemon.errors() == ""
+
+
 # Bad input
 
 
@@ -265,66 +271,13 @@ def test_what_init_stored_will_do(
 # On a terminal
 
 
-class Terminal:
-    """A program on a pseudo-terminal of its own."""
-
-    def __init__(self, command: tuple[str, ...], environment: dict[str, str], folder: Path, columns: int) -> None:
-        near, far = pty.openpty()
-        ioctl(far, TIOCSWINSZ, pack("HHHH", 50, columns, 0, 0))
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("SIDEBAND_")}
-        for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
-            clean.pop(name, None)
-        self.process = subprocess.Popen(
-            ("setsid", "--ctty", *command),  # Ctrl-C is for the session that has the terminal
-            stdin=far,
-            stdout=far,
-            stderr=far,
-            cwd=folder,
-            env={**clean, "TERM": "xterm-256color", **environment},
-        )
-        os.close(far)
-        self._near = near
-        self._bytes = b""
-
-    @property
-    def lines(self) -> list[str]:
-        return _ESCAPE.sub("", self._bytes.decode(errors="replace")).replace("\r", "").split("\n")
-
-    def until(self, condition: Callable[[list[str]], object]) -> None:
-        while not condition(self.lines):
-            assert self._read(), f"it ended: {self.lines}"
-
-    def type(self, text: str) -> None:
-        os.write(self._near, text.encode())
-
-    def finish(self) -> int:
-        while self._read():
-            pass
-        return self.process.wait(SECONDS)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._near)
-
-    def _read(self) -> bool:
-        ready, _, _ = select.select([self._near], [], [], SECONDS)
-        assert ready, f"nothing came for {SECONDS} s: {self.lines}"
-        try:
-            more = os.read(self._near, 65_536)
-        except OSError:  # Linux tells so that the other side is gone
-            return False
-        self._bytes += more
-        return bool(more)
-
-
 @pytest.fixture
 def terminal(platform: ServedPlatform, tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     opened: list[Terminal] = []
 
     def open_one(*options: str, columns: int = 100, who: Any = None) -> Terminal:
         environment = _environment(platform, tmp_path, who or platform.add_daemon())
-        opened.append(Terminal((*SIDEBAND, "daemon", *options), environment, tmp_path, columns))
+        opened.append(Terminal((*SIDEBAND, "daemon", *options), environment, tmp_path, columns=columns))
         return opened[-1]
 
     yield open_one

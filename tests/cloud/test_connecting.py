@@ -13,9 +13,10 @@ from sideband.identity import MemoryIdentityKeyStore, generate_identity_key_pair
 from sideband.identity.rotation import make_statement
 from sideband.peer import ConnectionPolicy, Peer, PeerOptions, RetryPolicy
 from tests.cloud.conftest import Daemon, Platform, told
-from tests.support.faulty_front import Answer, cut, do_and_cut, refuses, says
+from tests.support.faulty_front import Answer, cut, do_and_cut, refuses, returns, says
 from tests.support.manual_clock import ManualClock
 from tests.support.relay_harness import until
+from tests.support.token_issuer import Issuer
 
 PORTAL = says(200, "<html>log in</html>")
 TRANSIENT: dict[str, Answer] = {
@@ -192,6 +193,23 @@ async def test_a_stranger_is_refused(platform: Platform, daemon: Daemon) -> None
     with pytest.raises(CloudApiError) as caught:
         await platform.connect(Daemon("d_" + "0" * 22, "", "")).when_ready()
     assert caught.value.status == 404
+
+
+async def test_a_relay_token_that_grew_old_is_replaced_once(platform: Platform, daemon: Daemon) -> None:
+    await platform.listen(daemon)
+    timed = Timed()
+    old = returns({"relayUrl": platform.endpoints.relay_url, "token": Issuer().client(daemon.id), "identity": "a.b.c"})
+    platform.front.fail("relay.createSession", old)
+    peer = platform.connect(daemon, options=timed.options)
+    await timed.until_ready(peer)
+    assert timed.clock.slept == [1.0]
+    await peer.disconnect()
+    platform.front.fail("relay.createSession", old, old)
+    timed = Timed()
+    peer = platform.connect(daemon, options=timed.options)
+    with pytest.raises(TransportError) as caught:
+        await timed.until_ready(peer)
+    assert caught.value.http_status == 401
 
 
 # Quick Connect

@@ -30,6 +30,7 @@ class Told(DaemonOutput):
     def __init__(self) -> None:
         self.all: list[tuple[Any, ...]] = []
         self.codes: list[str] = []
+        self.gone = False
 
     def names(self) -> list[str]:
         return [one[0] for one in self.all]
@@ -53,6 +54,8 @@ class Told(DaemonOutput):
 
     @override
     def connected(self, client: Client, fingerprint: str) -> None:
+        if self.gone:
+            raise BrokenPipeError
         self.all.append(("connected", client, fingerprint))
 
     @override
@@ -105,7 +108,7 @@ def run(platform: Platform, daemon: Daemon, identity: FileIdentity) -> Run:
             yield Running(told, clock, stop, task)
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError, CloudApiError):
+            with suppress(asyncio.CancelledError, BrokenPipeError, CloudApiError):
                 await task
 
     return start
@@ -237,6 +240,16 @@ async def test_a_folder_is_shared(run: Run, platform: Platform, daemon: Daemon, 
                 await put_file(peer, tmp_path / "got.txt", "put.txt")
         await running.end()
     assert [path.name for path in root.iterdir()] == ["note.txt"]
+
+
+async def test_a_reader_that_is_gone_costs_no_client_its_session(run: Run, platform: Platform, daemon: Daemon) -> None:
+    async with run(codes=False) as running:
+        await running.told.until("ready")
+        running.told.gone = True
+        async with platform.connect(daemon) as peer:
+            with pytest.raises(BrokenPipeError):
+                await running.task
+            await until(lambda: peer.state == "reconnecting")
 
 
 async def test_its_clients_are_told_that_it_may_be_back(run: Run, platform: Platform, daemon: Daemon) -> None:

@@ -14,6 +14,7 @@ import typer
 
 from sideband.cli import config
 from sideband.cli.output import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, reporting_errors
+from sideband.cli.running import closed_pipe_is_an_end
 from sideband.cli.target import ApiOption, JsonOption
 from sideband.errors import ConfigError, ProcessError, TransportError
 
@@ -61,7 +62,7 @@ def daemon(
     It prints its id and key, and a Quick Connect code that opens one connection; a new one follows when that was used,
     or 30 s before it expires. Then one line for each connection. Ctrl-C ends it in good order.
     """
-    with reporting_errors(json_output):
+    with closed_pipe_is_an_end(), reporting_errors(json_output):
         from sideband.cli.daemon_output import EventOutput, LineOutput
 
         shared = _shared(share, writable=writable, hidden=hidden)

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from sideband.cli.output import console, print_event
 from sideband.cli.qr import print_qr
+from sideband.cli.shown import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -178,12 +179,12 @@ class LineOutput(DaemonOutput):
     @override
     def ready(self, server: CloudServer, name: str | None, shared: Shared | None) -> None:
         self._api_url = server.api_url
-        self._say(f"daemon  {server.daemon_id}{f' ({_shown(name)})' if name else ''}")
+        self._say(f"daemon  {server.daemon_id}{f' ({shown(name)})' if name else ''}")
         self._say(f"key     {server.fingerprint}")
         self._say(f"relay   {server.relay_url}")
         if shared is not None:
             rights = "clients may read and write" if shared.writable else "read only"
-            self._say(f"shares  {_shown(str(shared.root))} ({rights}{', hidden files too' if shared.hidden else ''})")
+            self._say(f"shares  {shown(str(shared.root))} ({rights}{', hidden files too' if shared.hidden else ''})")
 
     @override
     def code(self, code: QuickConnectCode, reason: str) -> None:
@@ -199,7 +200,7 @@ class LineOutput(DaemonOutput):
 
     @override
     def no_code(self, error: BaseException) -> None:
-        self._say(f"There are no Quick Connect codes: {_shown(str(error))}")
+        self._say(f"There are no Quick Connect codes: {shown(str(error))}")
 
     @override
     def connected(self, client: Client, fingerprint: str) -> None:
@@ -211,9 +212,9 @@ class LineOutput(DaemonOutput):
 
     @override
     def transferred(self, client: Client, transfer: SharedTransfer) -> None:
-        what = f"{transfer.direction} {_shown(transfer.path)}"
+        what = f"{transfer.direction} {shown(transfer.path)}"
         if transfer.transfer is None:
-            self._say(f"{_now()}  ! {_who(client)}: {what}: {_shown(str(transfer.error))}")
+            self._say(f"{_now()}  ! {_who(client)}: {what}: {shown(str(transfer.error))}")
         else:
             self._say(f"{_now()}  = {_who(client)}: {what}, {transfer.transfer.size:,} bytes")
 
@@ -241,12 +242,7 @@ def _described(client: Client) -> dict[str, Any]:
 
 def _who(client: Client) -> str:
     called = "a guest with a code" if client.subject == "quick-connect" else client.subject
-    return f"#{client.number} {_shown(client.name)} ({called})" if client.name else f"#{client.number} {called}"
-
-
-def _shown(text: str) -> str:
-    # Names come from other people; on a terminal a letter may be an order.
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    return f"#{client.number} {shown(client.name)} ({called})" if client.name else f"#{client.number} {called}"
 
 
 def _now() -> str:

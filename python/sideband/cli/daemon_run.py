@@ -63,6 +63,7 @@ async def run_daemon(
 
     Raises:
         SidebandError: what ended it before that.
+        BrokenPipeError: nobody reads what it tells any more.
     """
     daemon = _Daemon(settings, output, stop, clock or LoopClock())
     serving = asyncio.create_task(daemon.serve(), name="sideband daemon")
@@ -166,18 +167,23 @@ class _Daemon:
     def _came_online(self) -> None:
         self._online.set()
         if self._ready:
-            self._output.online()
+            self._tell(self._output.online)
 
     def _went_offline(self, error: BaseException) -> None:
         self._online.clear()
         if self._ready and not self._stop.done():
-            self._output.offline(error)
+            self._tell(lambda: self._output.offline(error))
 
     def _tell(self, tell: Callable[[], None]) -> None:
-        if self._ready:
-            tell()
-        else:
+        if not self._ready:
             self._held.append(tell)
+            return
+        try:
+            tell()
+        except BrokenPipeError as error:
+            # The client that this was about is not to blame.
+            if not self._stop.done():
+                self._stop.set_exception(error)
 
     async def _offer_codes(self, server: cloud.CloudServer) -> None:
         reason = "first"

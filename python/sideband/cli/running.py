@@ -15,7 +15,7 @@ import typer
 from sideband.cli.output import EXIT_FAILURE, EXIT_INTERRUPTED, exit_code, print_error, print_event
 from sideband.errors import SidebandError
 
-__all__ = ["run_command", "run_to_end"]
+__all__ = ["closed_pipe_is_an_end", "run_command", "run_to_end"]
 
 
 def run_command(command: Coroutine[Any, Any, int], *, json_output: bool) -> NoReturn:
@@ -47,9 +47,21 @@ def run_to_end(
         on_error: tells an error that ends the command.
         on_interrupt: tells that it was interrupted.
     """
-    with _closed_pipe_is_an_end():
+    with closed_pipe_is_an_end():
         code = _run(command, on_error, on_interrupt)
     raise typer.Exit(code)
+
+
+@contextmanager
+def closed_pipe_is_an_end() -> Iterator[None]:
+    """End the command silently with 1 when nobody reads its standard output any more."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered would fail again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(EXIT_FAILURE) from None
 
 
 def _run(
@@ -83,14 +95,3 @@ def _run(
         return exit_code(error)
     on_interrupt()
     return EXIT_INTERRUPTED
-
-
-@contextmanager
-def _closed_pipe_is_an_end() -> Iterator[None]:
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # What is still buffered would fail again when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(EXIT_FAILURE) from None

@@ -174,7 +174,7 @@ class ControlPlane:
         if self._ssl_context is None:
             certificates = os.environ.get("SSL_CERT_FILE")
             if certificates and not Path(certificates).is_file():
-                raise TransportError("tls_failure", "SSL_CERT_FILE names a file that does not exist")
+                raise ConfigError("SSL_CERT_FILE names a file that does not exist")
             self._ssl_context = ssl.create_default_context()
         return self._ssl_context
 
