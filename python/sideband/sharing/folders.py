@@ -97,15 +97,18 @@ async def get_folder(
         on_file: told of each file that is over, whether well, because it was here already, or not.
 
     Raises:
-        FileTransferError: the folder cannot be listed, or holds what looks like the same name twice.
-        OSError: `destination` cannot be made.
+        FileTransferError: the folder cannot be listed, or holds what looks like the same name twice; `destination`
+            cannot be made.
         PeerError: the session ended for good.
     """
     parse_path(path, allow_hidden=True)
     result = FolderTransfer()
     files, folders = await _list_remote(peer, path, result)
     target = Path(destination)
-    await in_worker(lambda: target.mkdir(exist_ok=True))
+    try:
+        await in_worker(lambda: target.mkdir(exist_ok=True))
+    except OSError as error:
+        raise from_os_error(error, str(target)) from error
     tree = await in_worker(lambda: ConfinedTree(target, allow_hidden=True))
 
     async def fetch(file: _File, told: ProgressFunction) -> FileTransfer | None:
