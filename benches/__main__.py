@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from benches import suites
+from benches.overview import write_overview
 from benches.report import machine_facts, to_markdown, write_report
 from sideband.bench.measuring import Settings
 
@@ -46,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(to_markdown(name, module.TITLE, result, settings, machine_facts()))
         if not options.quick:
             print(f"sideband: wrote {write_report(name, module.TITLE, result, settings, options.out)}", file=sys.stderr)
+    if not options.quick:
+        write_overview(options.out)
     return 0
 
 

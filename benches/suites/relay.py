@@ -90,9 +90,9 @@ def _forwarding_row(name: str, size: int, wall: dict[str, list[float]], cpu: dic
 def _forwarding_aims(name: str, cpu: dict[str, list[float]], *, large: bool) -> list[Aim]:
     ours, aiohttp, picows = (statistics.median(cpu[server]) for server in (OURS, AIOHTTP, PICOWS))
     if large:
-        measure = f"Relay, {name}, processor time a frame against the bare aiohttp relay"
+        measure = f"Relay, {name}: processor time a frame against aiohttp"
         return [Aim(measure, ours / aiohttp, 0.6, at_least=False)]
-    measure = f"Relay, {name}, frames a processor second against the bare {{}} relay"
+    measure = f"Relay, {name}: frames a processor second against {{}}"
     return [Aim(measure.format("aiohttp"), aiohttp / ours, 2.0), Aim(measure.format("picows"), picows / ours, 1.0)]
 
 
@@ -152,7 +152,7 @@ def _slow_consumers(result: SuiteResult, clients: int) -> None:
         rows.append(
             [label, str(clients), *(f"{size / MIB:,.0f} MiB" for size in (bound, at_limit - base, peak - base))]
         )
-        aim = f"{clients} clients that do not read, frames of {label}: memory against the configured bound"
+        aim = f"{clients} clients that do not read, frames of {label}: memory against the bound"
         result.aims.append(Aim(aim, grown, 1.0, at_least=False))
     columns = ["frames", "clients that do not read", "bound", "grown at twice the limit each", "at most"]
     note = (
@@ -257,11 +257,6 @@ def _send_turns(daemon: socket, turn: bytes, turns: int) -> None:
 @contextmanager
 def _servers(issuer: Issuer) -> Iterator[list[ServerProcess]]:
     with ExitStack() as stack:
-        ours = stack.enter_context(
-            started(
-                OURS,
-                "sideband.bench.relay_process",
-                issuer.told(max_connections=100_000, max_sessions_per_daemon=100_000),
-            )
-        )
+        told = issuer.told(max_connections=100_000, max_sessions_per_daemon=100_000)
+        ours = stack.enter_context(started(OURS, "sideband.bench.relay_process", told))
         yield [ours, *(stack.enter_context(started(name, module)) for name, module in _RIVALS.items())]

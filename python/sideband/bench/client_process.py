@@ -42,7 +42,7 @@ async def _main(told: dict[str, Any]) -> None:
     async def call(calls: int = 0, beside: int = 0, up: bool = True) -> dict[str, Any]:
         """Time calls one after the other: so many, or as long as a stream of `beside` bytes lasts on the session."""
         message = os.urandom(_CALL_BYTES)
-        seconds = []
+        seconds: list[float] = []
         moving = asyncio.create_task(move(beside, up)) if beside else None
         while len(seconds) < calls if moving is None else not moving.done():
             began = time.perf_counter()
@@ -50,7 +50,14 @@ async def _main(told: dict[str, Any]) -> None:
             seconds.append(time.perf_counter() - began)
         return {"calls": seconds, "seconds": 0.0 if moving is None else (await moving)["seconds"]}
 
-    await answer_commands({"move": move, "call": call})
+    async def send_file(path: str) -> dict[str, Any]:
+        """Send a file, which the daemon keeps under the name `received`."""
+        began = time.perf_counter()
+        stream = await peers[0].open_stream("file")
+        await stream.send_file(path)
+        return {"seconds": time.perf_counter() - began}
+
+    await answer_commands({"move": move, "call": call, "send_file": send_file})
     await asyncio.gather(*(peer.disconnect() for peer in peers))
 
 

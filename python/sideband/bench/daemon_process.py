@@ -5,6 +5,8 @@ import gc
 import logging
 import os
 import sys
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from sideband.bench.commands import run_worker
@@ -47,12 +49,13 @@ async def take(stream: Stream, size: int) -> None:
         raise RuntimeError(f"{taken} bytes came instead of {size}")
 
 
-def _serve(peer: Peer) -> None:
+def _serve(peer: Peer, files: Path) -> None:
     peer.rpc.handle("echo", lambda value: value)
     # Else collections would come when chance wants them, and their garbage would count as a session's.
     peer.rpc.handle("collect", lambda: gc.collect())
     peer.stream_handler("take", _take)
     peer.stream_handler("give", _give)
+    peer.stream_handler("file", lambda stream: _receive_file(stream, files))
 
 
 async def _take(stream: Stream) -> None:
@@ -63,6 +66,10 @@ async def _give(stream: Stream) -> None:
     # The other side's end says that its clock runs.
     await take(stream, 0)
     await write_all(stream, stream.metadata["size"])
+
+
+async def _receive_file(stream: Stream, files: Path) -> None:
+    await stream.receive_file(files / "received", resume=False, exists="replace")
 
 
 async def _main(told: dict[str, Any]) -> None:
@@ -79,7 +86,8 @@ async def _main(told: dict[str, Any]) -> None:
         retry=RetryPolicy(mode="on-error", initial=RETRY_SECONDS, max=RETRY_SECONDS, jitter=0.0),
     )
     transport = WebSocketTransport(proxy="", close_timeout_seconds=1.0)
-    async with await listen(told["url"], _serve, negotiator=negotiator, transport=transport, options=options):
+    serve = partial(_serve, files=Path(told.get("files", ".")))
+    async with await listen(told["url"], serve, negotiator=negotiator, transport=transport, options=options):
         print(0, flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

@@ -92,9 +92,11 @@ class Aim:
     def __str__(self) -> str:
         bound = "at least" if self.at_least else "at most"
         verdict = "met" if self.met else "not met"
-        return f"{self.measure}: {bound} {self.limit:g}{self.unit}, found {self._figure()}{self.unit} ({verdict})"
+        return f"{self.measure}: {bound} {self.limit:g}{self.unit}, found {self.figure}{self.unit} ({verdict})"
 
-    def _figure(self) -> str:
+    @property
+    def figure(self) -> str:
+        """The figure as it is shown, without its unit."""
         digits = 2 if self.limit < 10 else 0 if self.limit > 100 else 1
         return f"{self.found:,.{digits}f}"
 

@@ -62,12 +62,15 @@ class Path:
 
 
 @contextmanager
-def our_path(name: str = OURS, *, sessions: int = 1, event_loop: str = "asyncio", site: str = "") -> Iterator[Path]:
+def our_path(
+    name: str = OURS, *, sessions: int = 1, files: str = ".", event_loop: str = "asyncio", site: str = ""
+) -> Iterator[Path]:
     """A client, our relay and a daemon.
 
     Args:
         name: as the report shows it.
         sessions: of the client process with the daemon.
+        files: the folder where the daemon keeps the file that it receives, as `received`.
         event_loop: of client and daemon, "asyncio" or "uvloop".
         site: the folder where uvloop is installed.
     """
@@ -78,7 +81,7 @@ def our_path(name: str = OURS, *, sessions: int = 1, event_loop: str = "asyncio"
             started("relay", "sideband.bench.relay_process", issuer.told(max_sessions_per_daemon=max(1000, sessions)))
         )
         common = {"url": f"ws://127.0.0.1:{relay.port}/", "daemon_id": _DAEMON, **loop}
-        told: dict[str, Any] = common | {"token": issuer.daemon(_DAEMON)}
+        told: dict[str, Any] = common | {"token": issuer.daemon(_DAEMON), "files": files}
         daemon = stack.enter_context(started("daemon", "sideband.bench.daemon_process", json.dumps(told)))
         told = common | {"tokens": [issuer.client(_DAEMON, number + 1) for number in range(sessions)]}
         client = stack.enter_context(started("client", "sideband.bench.client_process", json.dumps(told)))
