@@ -11,8 +11,8 @@ from aiohttp import web
 from typing_extensions import override
 
 from sideband._native import WebSocketReceiver
-from sideband.relay.handshake import TakenOver, handshake_fault, take_over
 from sideband.relay.outlet import Outlet, close_frame, pong_frame, wire_header
+from sideband.transport.upgrade import TakenOver, handshake_fault, take_over
 
 MAX_MESSAGE = 64 * 1024 * 1024
 WEBSOCKET_PING, CLOSE, VIOLATION, MESSAGE = 5, 6, 7, 8

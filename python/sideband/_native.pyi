@@ -6,17 +6,19 @@ once before use, so changing it from another thread meanwhile is safe. Failures 
 an argument of a wrong type is a `TypeError`, a buffer that is not contiguous a `BufferError`.
 """
 
-from collections.abc import Iterable
-from typing import Any, NoReturn, final
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn, final, overload
 
 from typing_extensions import Buffer, disjoint_base
 
 __all__ = [
+    "BLOCK_SIZE",
     "MAX_FRAME_SIZE",
     "MAX_PAYLOAD_SIZE",
     "MAX_PLAINTEXT_SIZE",
     "NOISE_MAX_PAYLOAD",
     "NOISE_MAX_RECORD",
+    "POOL_BLOCKS",
     "RELEASE_THRESHOLD",
     "SBP_MAX_FRAME_SIZE",
     "SBP_MAX_HANDSHAKE_SIZE",
@@ -28,6 +30,7 @@ __all__ = [
     "EphemeralKeyPair",
     "FrameDecoder",
     "IdentityKeyPair",
+    "MessageBatch",
     "NoiseHandshake",
     "NoiseKeyPair",
     "NoiseSession",
@@ -37,7 +40,9 @@ __all__ = [
     "SessionKeys",
     "StreamFramer",
     "StreamWindow",
+    "WebSocketInput",
     "WebSocketReceiver",
+    "WireFrames",
     "aead_backend",
     "compute_fingerprint",
     "decode_control",
@@ -55,6 +60,7 @@ __all__ = [
     "encode_ping",
     "encode_pong",
     "encode_signal",
+    "frame_messages",
     "inspect_frame",
     "process_handshake_accept",
     "process_handshake_init",
@@ -65,6 +71,7 @@ __all__ = [
     "sbp_encode_error",
     "sbp_encode_message",
     "sbp_frame_id_from_hex",
+    "seal_websocket_frames",
     "sign",
     "stream_data_of",
     "stream_decode",
@@ -79,6 +86,10 @@ __all__ = [
     "verify_signature",
 ]
 
+BLOCK_SIZE: int
+"""Bytes of the memory that WebSockets are read into and written from at once: four of the largest SBRP frames."""
+POOL_BLOCKS: int
+"""Most blocks that are kept for reuse while nobody uses them: about 16 MiB."""
 MAX_FRAME_SIZE: int
 """Largest SBRP frame: header and payload, 65,549 bytes."""
 MAX_PAYLOAD_SIZE: int
@@ -273,6 +284,120 @@ class WebSocketReceiver:
     @property
     def held_bytes(self) -> int:
         """Bytes it holds now."""
+
+@final
+class WebSocketInput:
+    """The receiving half of an endpoint's WebSocket (RFC 6455), without extensions. Used by one thread.
+
+    What is read from a socket lies in blocks of `BLOCK_SIZE` bytes that are used again, and whole messages are left where
+    they are, unmasked in place. While nothing is waiting it holds no block, at most 4 KiB of a frame that has begun.
+
+    Args:
+        max_message: largest message in bytes, less than 4 GiB; more is close code 1009, by the frame's header alone.
+        masked: whether the other side is a client, whose frames are masked; anything else is close code 1002.
+        text: whether text messages are taken, which are checked to be UTF-8; else they are close code 1003.
+    """
+
+    def __new__(cls, max_message: int, *, masked: bool, text: bool = ...) -> WebSocketInput: ...
+    def room(self) -> memoryview:
+        """Return the memory to read into next, never empty. Ask again for each read."""
+
+    def received(self, size: int) -> list[tuple[int, int, Any]] | None:
+        """Take the first `size` bytes of `room` apart. Messages wait to be taken; what else came is returned.
+
+        Returns:
+            None, or in order: a kind, a close code, and a value:
+
+            - 0 ping: 0, and the payload to answer with
+            - 1 close: the code or 0 for none, and the reason; nothing comes after it
+            - 2 bytes against the rules: the close code, and a reason
+
+        Raises:
+            ValueError: `size` is more than there was room for.
+        """
+
+    def feed(self, data: bytes) -> list[tuple[int, int, Any]] | None:
+        """As `received`, of bytes that came another way."""
+
+    def take(self) -> MessageBatch | None:
+        """Return the messages that wait, or None."""
+
+    def close(self) -> None:
+        """From now on pass over everything but the other side's close, and forget what waits."""
+
+    @property
+    def ready_cost(self) -> int:
+        """Bytes of the messages that wait, and 64 more for each; 0 when none does."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes it holds now, blocks as a whole."""
+
+@final
+class MessageBatch:
+    """Messages that came together, in the memory they were read into: no object for each before one is asked for.
+
+    It keeps the blocks of its messages from being used again as long as it lives.
+    """
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, index: int, /) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> list[bytes]: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all messages."""
+
+    def is_text(self, index: int) -> bool:
+        """Whether the message was sent as text."""
+
+    def session_of(self, index: int) -> int | None:
+        """The session of the SBRP Data frame at `index`; None when that is none, by its type and a payload."""
+
+    def data_run(self, start: int, session_id: int) -> int:
+        """How many messages from `start` on are SBRP Data frames of this session, one behind the other."""
+
+@final
+class WireFrames:
+    """WebSocket frames that are ready to be sent. Their memory is used again when this and all its views are dropped.
+
+    `len()` is bytes on the wire.
+    """
+
+    def __len__(self) -> int: ...
+    def view(self) -> memoryview:
+        """The bytes, read-only."""
+
+    @property
+    def messages(self) -> int:
+        """How many messages it holds."""
+
+    @property
+    def payload_bytes(self) -> int:
+        """Their bytes without WebSocket headers."""
+
+def frame_messages(messages: Iterable[Buffer | tuple[Buffer, ...]], masked: bool, opcode: int = ...) -> WireFrames:
+    """Make WebSocket frames of messages, one of each; a tuple is one message in parts.
+
+    Args:
+        messages: the payloads.
+        masked: as a client has to, each with a key of its own that nobody can foresee.
+        opcode: 2 for binary messages, 1 for text.
+
+    Raises:
+        ValueError: another opcode.
+    """
+
+def seal_websocket_frames(
+    session: Session, session_id: int, buffers: Iterable[Buffer | tuple[Buffer, ...]], masked: bool
+) -> WireFrames:
+    """As `Session.seal_frames`, straight into the memory that goes to the socket: one WebSocket message of each frame.
+
+    The plaintext is copied once; sealing and masking happen there, the interpreter released. Same errors, and as there
+    nothing is sealed when one message is too large.
+    """
 
 @final
 class FrameDecoder:
@@ -524,8 +649,11 @@ class Session:
             SbrpError: as `seal_frame`.
         """
 
-    def open_frames(self, frames: Iterable[Buffer]) -> list[bytes]:
+    def open_frames(self, frames: Iterable[Buffer] | MessageBatch, start: int = ..., stop: int = ...) -> list[bytes]:
         """Decrypt many whole Data frames in one call, the interpreter released, and return the plaintexts in order.
+
+        Of a `MessageBatch` they are read where they lie. Only those from `start` on and before `stop` are taken; by
+        default all. The `index` of an error counts from `start`.
 
         Raises:
             SbrpBatchError: at the first bad frame, with the code `open_frame` gives, its `index`, and `opened`, the

@@ -189,21 +189,6 @@ async def test_a_second_connection_of_the_daemon_replaces_the_first(running, con
     assert await second.receive() == DATA
 
 
-async def test_what_a_replaced_daemon_still_sends_reaches_nobody(running, control) -> None:
-    first = await running.daemon()
-    client = await running.client(sid=SID)
-    second = await running.daemon()
-    await control(client)
-    await control(client)
-    await second.send(encode_signal(SID, 0))
-    await control(client)
-    await first.send(DATA)
-    with pytest.raises(TransportError):
-        await first.receive()
-    await second.send(encode_data(SID, bytes(30)))
-    assert await client.receive() == encode_data(SID, bytes(30))
-
-
 async def test_frames_for_a_closed_session_are_answered_once_a_second(running, control, clock) -> None:
     daemon = await running.daemon()
     await daemon.send_many([DATA, DATA, encode_signal(SID, 0), encode_handshake_accept(SID, bytes(128))])

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sideband._native import encode_data, encode_ping, encode_pong
+from sideband._native import encode_data, encode_ping, encode_pong, encode_signal
 from sideband.errors import SbrpErrorCode as Code
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -357,3 +357,17 @@ async def test_a_frame_of_another_session_amid_good_ones(client, daemon, control
     first, payload = await client.read()
     assert (first, payload[0]) == (0x82, 0x20)
     assert await client.closed_with() == 1008
+
+
+async def test_what_a_replaced_daemon_still_sends_reaches_nobody(running, control) -> None:
+    # Byte by byte: our own client sends nothing more once it has seen the close.
+    async with opened(running, request(running.issuer.daemon("d_1"))) as (replaced, _):
+        client = await running.client(sid=1)
+        second = await running.daemon()
+        assert [(await control(client))[0] for _ in range(2)] == [Code.SESSION_PAUSED, Code.SESSION_PENDING]
+        await second.send(encode_signal(1, 0))
+        assert await control(client) == (Code.SESSION_RESUMED, 1)
+        replaced.send(0x82, FRAME)
+        assert await replaced.closed_with() == 4001
+        await second.send(encode_data(1, bytes(30)))
+        assert await client.receive() == encode_data(1, bytes(30))

@@ -76,13 +76,12 @@ class DirectLink(Link):
             if self._ending is not None:
                 raise self._ending
             try:
-                items: list[Any] = await self.connection.receive_many()
+                received = await self.connection.receive_many()
             except TransportError:
                 if self._ending is not None:
                     raise self._ending from None
                 raise
-            if self._stream is None:
-                items = self.session.open_messages(items)
+            items: list[Any] = self.session.open_messages(received) if self._stream is None else list(received)
             self._heard = self._clock.time()
             self._asked = False
             if tuple not in map(type, items):

@@ -9,6 +9,7 @@ from enum import Enum
 
 from typing_extensions import override
 
+from sideband._native import frame_messages
 from sideband.protocol.limits import MAX_PLAIN_FRAME_BYTES
 from sideband.protocol.streams.schedule import Frame
 from sideband.transport.base import Connection
@@ -105,11 +106,17 @@ class PlainLink(Link):
 
     @override
     async def receive(self) -> Sequence[bytes]:
-        return await self._connection.receive_many()
+        messages = await self._connection.receive_many()
+        return messages if isinstance(messages, Sequence) else messages[:]
 
     @override
     async def send(self, frames: Sequence[Frame]) -> None:
-        await self._connection.send_many([frame if isinstance(frame, bytes) else b"".join(frame) for frame in frames])
+        connection = self._connection
+        masked = connection.masks_frames
+        if masked is None:
+            await connection.send_many([frame if isinstance(frame, bytes) else b"".join(frame) for frame in frames])
+        else:
+            await connection.send_framed(frame_messages(frames, masked))
 
     @override
     async def close(self) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from typing_extensions import Buffer
 
-from sideband.errors import SbrpError, SbrpErrorCode
+from sideband.errors import SbrpError, SbrpErrorCode, TransportError
 from sideband.identity.trust import IdentityTrust, TrustOutcome
 from sideband.secure_relay.client_endpoint import DEFAULT_HANDSHAKE_TIMEOUT, ClientEndpoint
 from sideband.secure_relay.client_events import AcceptVerified, ClientEvent, Ended, Established, Failed
-from sideband.transport.base import Connection
+from sideband.transport.base import Connection, Messages
 
 __all__ = ["RelayClient"]
 
@@ -36,7 +37,7 @@ class RelayClient:
         self._connection = connection
         self._sending = asyncio.Lock()
         self._waiting: list[ClientEvent] = []
-        self._reading: asyncio.Task[list[bytes]] | None = None
+        self._reading: asyncio.Task[Messages] | None = None
 
     @classmethod
     async def negotiate(
@@ -125,11 +126,11 @@ class RelayClient:
         await self.close()
         await self._connection.close()
 
-    def _adopt(self, events: list[ClientEvent], reading: asyncio.Task[list[bytes]]) -> None:
+    def _adopt(self, events: list[ClientEvent], reading: asyncio.Task[Messages]) -> None:
         self._waiting = events
         self._reading = reading
 
-    async def _read(self) -> list[bytes]:
+    async def _read(self) -> Messages:
         if self._reading is None:
             return await self._connection.receive_many()
         reading, self._reading = self._reading, None
@@ -144,7 +145,7 @@ class _Negotiation:
         self._endpoint = endpoint
         self._trust = trust
         self._handshake_timeout = handshake_timeout
-        self._reading: asyncio.Task[list[bytes]] | None = None
+        self._reading: asyncio.Task[Messages] | None = None
         self._deciding: asyncio.Task[TrustOutcome] | None = None
         self._events: list[ClientEvent] = []
 
@@ -167,7 +168,10 @@ class _Negotiation:
         deadline = asyncio.timeout(self._handshake_timeout)
         try:
             async with deadline:
-                await self._connection.send(self._endpoint.start())
+                with contextlib.suppress(TransportError):
+                    # A relay that refuses says why and closes at once: what it said is read below, and when it said
+                    # nothing the reading raises the same error.
+                    await self._connection.send(self._endpoint.start())
                 while True:
                     for event in self._endpoint.receive(await self._connection.receive()):
                         if isinstance(event, AcceptVerified):
@@ -195,7 +199,7 @@ class _Negotiation:
                     raise _as_error(event)
                 self._events.append(event)
 
-    def _read_ahead(self) -> asyncio.Task[list[bytes]]:
+    def _read_ahead(self) -> asyncio.Task[Messages]:
         if self._reading is None:
             self._reading = asyncio.create_task(self._connection.receive_many())
         return self._reading

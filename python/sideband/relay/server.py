@@ -17,7 +17,6 @@ from aiohttp.http_exceptions import HttpProcessingError
 from sideband.relay.config import RelayConfig
 from sideband.relay.connection import RelayConnection
 from sideband.relay.core import Relay
-from sideband.relay.handshake import TakenOver, take_over
 from sideband.relay.tokens import KeySource, TokenVerifier
 from sideband.relay.upgrade import (
     UpgradeError,
@@ -28,6 +27,7 @@ from sideband.relay.upgrade import (
     reserved,
     spend_session,
 )
+from sideband.transport.upgrade import TakenOver, take_over
 
 __all__ = ["PATHS", "create_relay_app", "create_verifier", "mount_relay", "runner_options"]
 

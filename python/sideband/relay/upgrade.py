@@ -14,9 +14,9 @@ from aiohttp import hdrs, web
 
 from sideband.errors import StoreError, TokenError
 from sideband.relay.core import Relay
-from sideband.relay.handshake import handshake_fault
 from sideband.relay.limits import AddressEntry, address_key, client_address
 from sideband.relay.tokens import RelayToken, TokenVerifier, token_from_request
+from sideband.transport.upgrade import handshake_fault
 
 __all__ = ["UpgradeError", "admit", "check_rate", "refusal_response", "remote_address", "reserved", "spend_session"]
 

@@ -14,6 +14,7 @@ from typing_extensions import Buffer
 from sideband._native import (
     DaemonSession,
     EphemeralKeyPair,
+    MessageBatch,
     compute_fingerprint,
     decode_control,
     decode_frame,
@@ -133,7 +134,7 @@ class ClientEndpoint:
         """Take one message of the relay connection and return what it led to."""
         return self.receive_many((message,))
 
-    def receive_many(self, messages: Sequence[bytes]) -> list[ClientEvent]:
+    def receive_many(self, messages: Sequence[bytes] | MessageBatch) -> list[ClientEvent]:
         """Take messages of the relay connection, in order, and return what they led to.
 
         Neighbouring Data frames are opened in one call, so that bulk data costs little more than its cryptography.

@@ -15,6 +15,7 @@ from typing_extensions import Buffer
 from sideband._native import (
     ClientSession,
     IdentityKeyPair,
+    MessageBatch,
     decode_control,
     decode_frame,
     encode_handshake_accept,
@@ -152,7 +153,7 @@ class DaemonEndpoint:
         """Take one message of the relay connection and return what it led to."""
         return self.receive_many((message,))
 
-    def receive_many(self, messages: Sequence[bytes]) -> list[DaemonEvent]:
+    def receive_many(self, messages: Sequence[bytes] | MessageBatch) -> list[DaemonEvent]:
         """Take messages of the relay connection, in order, and return what they led to.
 
         The Data frames of one session that lie between two other frames are opened in one call.

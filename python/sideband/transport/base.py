@@ -7,11 +7,12 @@ failure is a `TransportError`, whatever library is underneath.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from sideband._native import MessageBatch, WireFrames
 from sideband.errors import ConnectionClosed
 
 __all__ = [
@@ -22,10 +23,13 @@ __all__ = [
     "Connection",
     "ConnectionHandler",
     "Listener",
+    "Messages",
     "Transport",
 ]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
+Messages: TypeAlias = Sequence[bytes] | MessageBatch
+"""Messages in order: each is a `bytes` once it is asked for."""
 
 DEFAULT_MAX_MESSAGE_BYTES = 1024 * 1024
 """Largest message a transport takes unless told otherwise: 1 MiB."""
@@ -78,7 +82,20 @@ class Connection(ABC):
             TransportError: it ended otherwise; `close_code` is set when the other side gave one.
         """
 
-    async def receive_many(self) -> list[bytes]:
+    @property
+    def masks_frames(self) -> bool | None:
+        """Whether frames for `send_framed` are to be masked; None, the default, when it cannot be used."""
+        return None
+
+    async def send_framed(self, wire: WireFrames) -> None:
+        """Send messages that are WebSocket frames already, in order with all others; same errors as `send`.
+
+        Args:
+            wire: masked as `masks_frames` tells. Each message is within the limit, which is not checked again.
+        """
+        raise NotImplementedError
+
+    async def receive_many(self) -> Messages:
         """Return all whole messages that have already arrived, in order; wait for one when there are none.
 
         What it returns is bounded by what the transport itself holds. An end of the connection that came after the

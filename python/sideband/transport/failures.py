@@ -67,6 +67,9 @@ def retry_after_seconds(value: str | None) -> float | None:
 
 def _refused(error: aiohttp.WSServerHandshakeError, where: str) -> TransportError:
     status = error.status
+    if 300 <= status < 400:
+        text = f"{where} answered {status}: redirects are not followed; use the final address"
+        return TransportError("transport_failure", text, http_status=status)
     if status in {101, 200}:
         return TransportError("transport_failure", f"{where} did not answer as a WebSocket server", http_status=status)
     kind: TransportErrorKind = "authentication_failed" if status in {401, 403} else "transport_failure"

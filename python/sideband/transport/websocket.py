@@ -1,4 +1,4 @@
-"""WebSocket transport on aiohttp (docs/protocol/peer.md, "Transport interface").
+"""WebSocket transport (docs/protocol/peer.md, "Transport interface"): aiohttp opens connections, and we run them.
 
 Binary messages only, compression off both ways: what travels is ciphertext, and compressing it would cost time and
 leak its length. HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE are honoured.
@@ -7,38 +7,33 @@ leak its length. HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE are honoured.
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import logging
 import os
 import ssl
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 from aiohttp import web
-from aiohttp.http import WebSocketError
 from typing_extensions import override
 from yarl import URL
 
-from sideband.errors import ConfigError, ConnectionClosed, TransportError
+from sideband.errors import ConfigError, TransportError
 from sideband.transport.base import (
-    CLEAN_CLOSE_CODES,
     DEFAULT_MAX_MESSAGE_BYTES,
-    BytesLike,
     Connection,
     ConnectionHandler,
     ConnectOptions,
     Listener,
     Transport,
 )
-from sideband.transport.cork import Cork
 from sideband.transport.failures import connect_failure, place
 from sideband.transport.proxy import proxy_from_environment
+from sideband.transport.upgrade import TakenOver, handshake_fault, open_websocket, take_over
+from sideband.transport.websocket_connection import CLOSE_TIMEOUT_SECONDS, WebSocketConnection
 
 __all__ = ["WebSocketConnection", "WebSocketTransport"]
 
-CLOSE_TIMEOUT_SECONDS = 5.0
-"""How long `close` waits for the other side's close frame before it cuts the connection."""
+_log = logging.getLogger("sideband.transport")
 
 
 class WebSocketTransport(Transport):
@@ -92,32 +87,26 @@ class WebSocketTransport(Transport):
         options = options or ConnectOptions()
         url = _websocket_url(endpoint)
         proxy = proxy_from_environment(url) if self._proxy is None else (self._proxy or None)
+        context = self._client_ssl_context() if url.scheme == "wss" else None
         session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=None),
-            trace_configs=[_refuse_redirects()],
-            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
         )
-        try:
-            async with asyncio.timeout(options.timeout_seconds):
-                websocket = await session.ws_connect(
-                    url,
-                    headers=dict(options.headers),
-                    proxy=proxy,
-                    ssl=self._client_ssl_context() if url.scheme == "wss" else True,
-                    compress=0,
-                    autoping=True,
-                    heartbeat=self._heartbeat_seconds,
-                    # aiohttp refuses a message of exactly its limit.
-                    max_msg_size=self._max_message_bytes + 1,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=self._close_timeout_seconds),
-                )
-        except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
-            await session.close()
-            raise connect_failure(error, url) from None
-        except BaseException:
-            await session.close()
-            raise
-        return WebSocketConnection(websocket, session, self._max_message_bytes, self._close_timeout_seconds)
+        async with session:
+            try:
+                async with asyncio.timeout(options.timeout_seconds):
+                    transport, behind = await open_websocket(
+                        session, url, headers=options.headers, proxy=proxy, ssl_context=context
+                    )
+            except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
+                raise connect_failure(error, url) from None
+            return WebSocketConnection(
+                transport,
+                is_client=True,
+                max_message_bytes=self._max_message_bytes,
+                heartbeat_seconds=self._heartbeat_seconds,
+                close_timeout_seconds=self._close_timeout_seconds,
+                behind=behind,
+            )
 
     @override
     async def listen(self, endpoint: str, handler: ConnectionHandler) -> Listener:
@@ -140,197 +129,6 @@ class WebSocketTransport(Transport):
         return self._ssl_context
 
 
-class WebSocketConnection(Connection):
-    """A `Connection` over one of aiohttp's WebSockets, of the client or the server.
-
-    Args:
-        websocket: an open WebSocket with compression off.
-        session: the client session to close with it, or None.
-        max_message_bytes: largest message this side sends.
-        close_timeout_seconds: how long `close` waits for the other side.
-    """
-
-    def __init__(
-        self,
-        websocket: aiohttp.ClientWebSocketResponse[Any] | web.WebSocketResponse,
-        session: aiohttp.ClientSession | None,
-        max_message_bytes: int,
-        close_timeout_seconds: float = CLOSE_TIMEOUT_SECONDS,
-    ) -> None:
-        self._websocket = websocket
-        self._close_timeout_seconds = close_timeout_seconds
-        self._session = session
-        self._max_message_bytes = max_message_bytes
-        self._ended = asyncio.Event()
-        self._close_code: int | None = None
-        self._close_reason = ""
-        self._closed_here = False
-        writer = websocket._writer
-        # aiohttp has no public way to its transport, and only the transport knows how much is waiting to be sent.
-        self._transport: asyncio.Transport | None = writer.transport if writer is not None else None
-        self._encrypted = self._transport is not None and self._transport.get_extra_info("sslcontext") is not None
-        self._cork: Cork | None = None
-        if writer is not None and self._transport is not None:
-            # Its writer makes one system call a message, which is a quarter of what a small one costs.
-            self._cork = Cork(self._transport)
-            writer.transport = self._cork  # type: ignore[assignment]  # it has all that the writer uses
-
-    @override
-    async def send(self, data: BytesLike) -> None:
-        size = data.nbytes if isinstance(data, memoryview) else len(data)
-        if size > self._max_message_bytes:
-            raise TransportError(
-                "message_too_large", f"a message of {size} bytes is over the limit of {self._max_message_bytes}"
-            )
-        if self.closed:
-            raise self._ending()
-        try:
-            await self._websocket.send_bytes(data)  # type: ignore[arg-type]  # takes any bytes-like object
-        except (ConnectionError, aiohttp.ClientError):
-            if self.closed:
-                raise self._ending() from None
-            raise TransportError("abnormal_close", "the connection was lost while sending") from None
-
-    @override
-    async def send_many(self, messages: Iterable[BytesLike]) -> None:
-        cork = self._cork
-        if cork is None:
-            await super().send_many(messages)
-            return
-        cork.hold()
-        try:
-            for message in messages:
-                await self.send(message)
-        finally:
-            cork.release()
-
-    @override
-    async def receive(self) -> bytes:
-        if self.closed:
-            raise self._ending()
-        message = await self._websocket.receive()
-        if message.type is aiohttp.WSMsgType.BINARY:
-            data: bytes = message.data
-            return data
-        await self._end(message)
-        raise self._ending()
-
-    @override
-    async def receive_many(self) -> list[bytes]:
-        messages = [await self.receive()]
-        # Each of these is in the buffer, so nothing below waits, and a cancelled task loses no message.
-        while self._holds_message():
-            messages.append((await self._websocket.receive()).data)
-        return messages
-
-    @override
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        if self.closed:
-            await self._ended.wait()
-            return
-        self._closed_here = True
-        try:
-            await self._shut(code, reason)
-            self._close_code = code
-            self._close_reason = reason
-        finally:
-            if self._close_code is None:
-                self._close_code = 1006
-            await self._release()
-
-    @override
-    async def wait_closed(self) -> None:
-        await self._ended.wait()
-
-    @property
-    @override
-    def closed(self) -> bool:
-        return self._close_code is not None or self._closed_here
-
-    @property
-    @override
-    def close_code(self) -> int | None:
-        return self._close_code
-
-    @property
-    @override
-    def close_reason(self) -> str:
-        return self._close_reason
-
-    @property
-    @override
-    def buffered_bytes(self) -> int:
-        transport = self._transport
-        return 0 if transport is None or transport.is_closing() else transport.get_write_buffer_size()
-
-    @property
-    def server_certificate_digest(self) -> bytes | None:
-        """SHA-256 of the certificate that the server showed; None without TLS, and on the server's side."""
-        encryption = None if self._transport is None else self._transport.get_extra_info("ssl_object")
-        certificate = None if encryption is None else encryption.getpeercert(binary_form=True)
-        return None if certificate is None else hashlib.sha256(certificate).digest()
-
-    def _holds_message(self) -> bool:
-        # aiohttp has no public way to ask whether `receive` would wait.
-        reader = self._websocket._reader
-        if reader is None or self.closed or not reader._buffer:
-            return False
-        return reader._buffer[0][0].type is aiohttp.WSMsgType.BINARY
-
-    async def _end(self, message: aiohttp.WSMessage) -> None:
-        if self._closed_here:
-            return
-        if message.type is aiohttp.WSMsgType.TEXT:
-            code, reason = 1003, "this side takes binary messages only"
-            await self._shut(code, reason)
-        elif message.type is aiohttp.WSMsgType.CLOSE:
-            # A close frame without a code counts as 1005 (RFC 6455, 7.1.5): an orderly end that says nothing.
-            code, reason = message.data or 1005, message.extra or ""
-        elif isinstance(message.data, WebSocketError):
-            code, reason = message.data.code, "the message broke the WebSocket protocol or a limit"
-        else:
-            code, reason = 1006, ""
-        self._close_code = int(code)
-        self._close_reason = reason
-        await self._release()
-
-    async def _shut(self, code: int, reason: str) -> None:
-        try:
-            async with asyncio.timeout(self._close_timeout_seconds):
-                await self._websocket.close(code=code, message=reason.encode()[:123])
-        except TimeoutError:
-            if self._transport is not None:
-                self._transport.abort()
-
-    async def _release(self) -> None:
-        self._let_go()
-        try:
-            if self._session is not None:
-                await self._session.close()
-        finally:
-            self._ended.set()
-
-    def _let_go(self) -> None:
-        # A closed transport lives on until its last byte has left, and so does whoever waits for room in it; over a
-        # dead network that is a quarter of an hour. TLS has a time limit of its own.
-        transport = self._transport
-        if transport is None:
-            return
-        if self._close_code == 1006:
-            transport.abort()
-        elif not self._encrypted and transport.get_write_buffer_size():
-            asyncio.get_running_loop().call_later(self._close_timeout_seconds, transport.abort)
-
-    def _ending(self) -> TransportError:
-        code = self._close_code
-        if self._closed_here or code in CLEAN_CLOSE_CODES or code == 1005:
-            return ConnectionClosed(close_code=code)
-        if code == 1009:
-            return TransportError("message_too_large", "a message was over the limit", close_code=code)
-        text = "the connection was lost" if code == 1006 else f"the other side closed with {code}"
-        return TransportError("abnormal_close", text, close_code=code)
-
-
 class _WebSocketListener(Listener):
     def __init__(
         self,
@@ -345,7 +143,7 @@ class _WebSocketListener(Listener):
         self._max_message_bytes = max_message_bytes
         self._heartbeat_seconds = heartbeat_seconds
         self._close_timeout_seconds = close_timeout_seconds
-        self._open: set[WebSocketConnection] = set()
+        self._open: dict[WebSocketConnection, asyncio.Task[None]] = {}
         app = web.Application()
         app.router.add_get(url.path or "/", self._serve)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=close_timeout_seconds)
@@ -368,30 +166,43 @@ class _WebSocketListener(Listener):
 
     @override
     async def close(self) -> None:
-        await asyncio.gather(*(connection.close(1001, "going away") for connection in set(self._open)))
+        handlers = list(self._open.values())
+        await asyncio.gather(*(connection.close(1001, "going away") for connection in list(self._open)))
+        await asyncio.gather(*handlers)
         await self._runner.cleanup()
 
-    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
-        websocket = web.WebSocketResponse(
-            compress=False,
-            heartbeat=self._heartbeat_seconds,
-            max_msg_size=self._max_message_bytes + 1,
-            timeout=self._close_timeout_seconds,
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        if (fault := handshake_fault(request)) is not None:
+            return web.Response(status=400, text=f"this is a WebSocket endpoint: {fault}\n")
+        try:
+            transport, behind = take_over(request)
+        except ConnectionResetError:
+            return TakenOver()
+        connection = WebSocketConnection(
+            transport,
+            is_client=False,
+            max_message_bytes=self._max_message_bytes,
+            heartbeat_seconds=self._heartbeat_seconds,
+            close_timeout_seconds=self._close_timeout_seconds,
+            behind=behind,
         )
-        await websocket.prepare(request)
-        connection = WebSocketConnection(websocket, None, self._max_message_bytes, self._close_timeout_seconds)
-        self._open.add(connection)
+        self._open[connection] = asyncio.create_task(self._handle(connection), name="sideband websocket handler")
+        return TakenOver()
+
+    async def _handle(self, connection: WebSocketConnection) -> None:
+        code, reason = 1000, ""
         try:
             await self._handler(connection)
         except TransportError:
-            await connection.close(1001)
-        except BaseException:
-            await connection.close(1011, "internal error")
-            raise
+            code = 1001
+        except Exception:  # noqa: BLE001  (a fault of one handler is logged and ends its connection, not the others)
+            code, reason = 1011, "internal error"
+            _log.exception("the handler of a connection failed")
         finally:
-            self._open.discard(connection)
-            await connection.close()
-        return websocket
+            try:
+                await connection.close(code, reason)
+            finally:
+                del self._open[connection]
 
 
 def _websocket_url(endpoint: str) -> URL:
@@ -402,18 +213,3 @@ def _websocket_url(endpoint: str) -> URL:
     if url.scheme not in {"ws", "wss"} or not url.host:
         raise TransportError("transport_failure", "the endpoint is not a valid ws:// or wss:// URL")
     return url
-
-
-def _refuse_redirects() -> aiohttp.TraceConfig:
-    async def refuse(_session: object, _context: object, params: aiohttp.TraceRequestRedirectParams) -> None:
-        status = params.response.status
-        params.response.close()
-        raise TransportError(
-            "transport_failure",
-            f"{place(params.url)} answered {status}: redirects are not followed; use the final address",
-            http_status=status,
-        )
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_redirect.append(refuse)
-    return trace

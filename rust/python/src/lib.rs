@@ -79,7 +79,13 @@ mod _native {
     #[pymodule_export]
     use crate::stream::FrameDecoder;
     #[pymodule_export]
-    use crate::ws::WebSocketReceiver;
+    const BLOCK_SIZE: usize = crate::ws::BLOCK_SIZE;
+    #[pymodule_export]
+    const POOL_BLOCKS: usize = crate::ws::POOL_BLOCKS;
+    #[pymodule_export]
+    use crate::ws::{
+        MessageBatch, WebSocketInput, WebSocketReceiver, WireFrames, frame_messages, seal_websocket_frames,
+    };
 
     #[pymodule_init]
     fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {

@@ -1,5 +1,6 @@
 //! Encrypted sessions.
 
+use std::ops::Deref;
 use std::sync::Mutex;
 
 use pyo3::exceptions::PyValueError;
@@ -18,6 +19,7 @@ use crate::frame::SessionId;
 use crate::handshake::SessionKeys;
 use crate::lock::{with_lock, with_lock_released};
 use crate::output::Output;
+use crate::ws::MessageBatch;
 
 type Sealer = session::Sealer<Cipher>;
 type Opener = session::Opener<Cipher>;
@@ -29,7 +31,7 @@ pub const RELEASE_THRESHOLD: usize = 16 * 1024;
 /// One side of a session: the halves have their own locks, so that sending never waits for receiving.
 #[pyclass(frozen, subclass, module = "sideband._native")]
 pub struct Session {
-    sealer: Mutex<Sealer>,
+    pub sealer: Mutex<Sealer>,
     opener: Mutex<Opener>,
 }
 
@@ -81,11 +83,22 @@ impl Session {
         Ok(outputs.into_iter().map(Output::into_bytes).collect())
     }
 
-    fn open_frames<'py>(&self, py: Python<'py>, frames: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        let frames = inputs(frames)?;
+    #[pyo3(signature = (frames, start=0, stop=usize::MAX), text_signature = "($self, frames, start=0, stop=...)")]
+    fn open_frames<'py>(
+        &self,
+        py: Python<'py>,
+        frames: &Bound<'py, PyAny>,
+        start: usize,
+        stop: usize,
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let inputs = if frames.is_instance_of::<MessageBatch>() { Vec::new() } else { inputs(frames)? };
+        let frames: Vec<&[u8]> = match frames.cast::<MessageBatch>() {
+            Ok(batch) => (start..stop.min(batch.get().len())).map(|index| batch.get().message(index)).collect(),
+            Err(_) => inputs.iter().take(stop).skip(start).map(Deref::deref).collect(),
+        };
         let mut sealed = Vec::with_capacity(frames.len());
         let mut failure = None;
-        for frame in &frames {
+        for frame in frames {
             match data_payload(frame).and_then(Sealed::split) {
                 Ok(message) => sealed.push(message),
                 Err(error) => {
@@ -187,7 +200,7 @@ impl Session {
     }
 
     /// An exhausted sender has ended the session: the receiving key goes too.
-    fn checked(&self, py: Python<'_>, sealed: Result<(), Error>) -> Result<(), Failure> {
+    pub fn checked(&self, py: Python<'_>, sealed: Result<(), Error>) -> Result<(), Failure> {
         if let Err(Error { code: Code::SequenceError, .. }) = sealed {
             with_lock(py, &self.opener, Opener::clear);
         }
@@ -250,7 +263,8 @@ fn message_of<'a>(output: &'a mut Output<'_>, header_size: usize) -> &'a mut [u8
     output.as_mut_slice().get_mut(header_size..).unwrap_or_default()
 }
 
-fn data_header(session_id: SessionId, size: usize) -> Result<[u8; HEADER_SIZE], Error> {
+/// The header of a Data frame with a plaintext of `size` bytes.
+pub fn data_header(session_id: SessionId, size: usize) -> Result<[u8; HEADER_SIZE], Error> {
     session::check_plaintext_size(size)?;
     frame::typed_header(FrameType::Data, session_id.0, size + session::OVERHEAD)
 }
