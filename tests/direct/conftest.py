@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from sideband import direct
 from sideband.identity import MemoryIdentityKeyStore, NoiseKeyPair
 from sideband.peer import Peer
 from sideband.peer.server import Server
+from tests.support.relay_harness import World
 
 
 class Sides:
@@ -41,3 +42,9 @@ class Sides:
 @pytest.fixture
 def sides() -> Sides:
     return Sides()
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with World() as made:
+        yield made

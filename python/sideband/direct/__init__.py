@@ -2,7 +2,19 @@
 
 from sideband.direct.handshake import Rekey
 from sideband.direct.link import DirectLink
+from sideband.direct.moving import upgrades
 from sideband.direct.negotiator import DirectNegotiator, sbdp_negotiator
+from sideband.direct.policy import DirectPolicy, IceServer
 from sideband.direct.sessions import connect, listen
 
-__all__ = ["DirectLink", "DirectNegotiator", "Rekey", "connect", "listen", "sbdp_negotiator"]
+__all__ = [
+    "DirectLink",
+    "DirectNegotiator",
+    "DirectPolicy",
+    "IceServer",
+    "Rekey",
+    "connect",
+    "listen",
+    "sbdp_negotiator",
+    "upgrades",
+]

@@ -80,11 +80,13 @@ class Opened:
         session: its records.
         proof: what the other side said.
         trust: why its key is trusted.
+        handshake_hash: 32 bytes that both sides know, and that no other session has.
     """
 
     session: NoiseSession
     proof: Proof
     trust: TrustOutcome
+    handshake_hash: bytes
 
 
 class SideHandshake:
@@ -109,6 +111,11 @@ class SideHandshake:
         if key is None:
             raise SbdpError("handshake_failed", "the other side's key has not come")
         return key
+
+    @property
+    def hash(self) -> bytes:
+        """The hash of all that was exchanged so far."""
+        return self._noise.hash
 
     def begin(self) -> bytes:
         """Return message 1."""
@@ -181,7 +188,7 @@ async def open_session(
         deciding()
         outcome = await _decide(trusted, proof, side.remote_key)
         await connection.send(side.third())
-        return Opened(side.session(max_record, rekey), proof, outcome)
+        return Opened(side.session(max_record, rekey), proof, outcome, side.hash)
     await connection.send(side.read_first(await connection.receive()))
     proof = side.read_third(await connection.receive())
     deciding()
@@ -191,7 +198,7 @@ async def open_session(
         # The initiator takes itself for connected by now; without a word it would come again and again.
         await _refuse(connection, side.session(max_record, rekey))
         raise error from None
-    return Opened(side.session(max_record, rekey), proof, outcome)
+    return Opened(side.session(max_record, rekey), proof, outcome, side.hash)
 
 
 def seal_close(session: NoiseSession, code: int, reason: str) -> bytes:

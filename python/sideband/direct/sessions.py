@@ -109,8 +109,8 @@ async def listen(
 ) -> Server:
     """Accept direct sessions at `endpoint`.
 
-    Who may come is whose key is pinned: `await identity_key_store.set("laptop", public_key)`. Under `accept-new` whoever
-    comes under a new name is let in, and pinned.
+    Who may come is whose key is pinned: `await identity_key_store.set("laptop", public_key)`. Under `accept-new`
+    whoever comes under a new name is let in, and pinned.
 
     Args:
         endpoint: `tcp://host:port`, `quic://host:port` (extra `quic`), `ws://` or `wss://`; port 0 takes a free one.

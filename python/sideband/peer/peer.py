@@ -34,7 +34,6 @@ from sideband.peer.rpc import Rpc
 from sideband.peer.streams import PeerStreams, Stream, StreamHandler, StreamKeeper
 from sideband.peer.waiting import Outcome, ReconnectCycle, ReconnectResult
 from sideband.protocol import events as sbp
-from sideband.protocol.handshake import DIRECT_1
 
 if TYPE_CHECKING:
     from sideband.peer.identity_token import PeerIdentity
@@ -363,7 +362,7 @@ class Peer:
         self.rpc.attach(session.connection)
         self.events.attach(session.connection)
         self._streams.attach(session, link)
-        if self._options.upgrade is not None and DIRECT_1 in session.connection.capabilities:
+        if self._options.upgrade is not None and link.path == "relay":
             session.upgrade = self._options.upgrade(self, session, link)
         if self.state is PeerState.NEGOTIATING:
             self.apply(SessionOpened())

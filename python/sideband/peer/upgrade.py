@@ -32,5 +32,5 @@ class PathUpgrade(Protocol):
         """The session is over: say the last words on the direct way, and release everything."""
 
 
-UpgradeFactory: TypeAlias = "Callable[[Peer, Session, LinkInfo], PathUpgrade]"
-"""Called for each relayed session whose two sides speak direct/1."""
+UpgradeFactory: TypeAlias = "Callable[[Peer, Session, LinkInfo], PathUpgrade | None]"
+"""Called for each relayed session once its handshake is done; None leaves it on the relay."""

@@ -324,8 +324,7 @@ class _QuicListener(Listener):
     @override
     async def close(self) -> None:
         served = dict(self._served)
-        for connection in served.values():
-            await connection.close(1001, "going away")
+        await asyncio.gather(*(connection.close(1001, "going away") for connection in served.values()))
         if served:
             await asyncio.wait(served)
         for connection in tuple(self._made):
@@ -359,6 +358,9 @@ def _bound(family: int, host: str, port: int) -> socket.socket:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             # The kernel cuts it to what an administrator allows; the default drops bursts.
             sock.setsockopt(socket.SOL_SOCKET, option, 4 * 1024 * 1024)
+        if family == socket.AF_INET6:
+            # As asyncio does it for TCP: the same port may be had for IPv4 besides.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((host, port))
     except BaseException:
         sock.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import socket
 from collections.abc import Callable
@@ -49,11 +50,13 @@ class TcpTransport(Transport):
         """
         host, port = host_and_port(endpoint, "tcp")
         timeout = (options or ConnectOptions()).timeout_seconds
+        # asyncio's race between addresses loses a socket when it is cancelled, and one address needs no race.
+        delay = None if _is_address(host) else 0.25
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
                 _, connection = await loop.create_connection(
-                    lambda: TcpConnection(self._max_message_bytes), host, port, happy_eyeballs_delay=0.25
+                    lambda: TcpConnection(self._max_message_bytes), host, port, happy_eyeballs_delay=delay
                 )
         except OSError as error:  # TimeoutError is one
             raise _connect_failure(error, endpoint) from None
@@ -169,13 +172,16 @@ class _TcpListener(Listener):
     def address(self) -> str:
         return str(URL.build(scheme="tcp", host=self._host, port=self._port))
 
-    @override
-    async def close(self) -> None:
+    def stop_accepting(self) -> None:
+        """Take no more connections; those that are open go on."""
         if self._server is not None:
             self._server.close()
+
+    @override
+    async def close(self) -> None:
+        self.stop_accepting()
         served = dict(self._served)
-        for connection in served.values():
-            await connection.close(1001, "going away")
+        await asyncio.gather(*(connection.close(1001, "going away") for connection in served.values()))
         if served:
             await asyncio.wait(served)
         if self._server is not None:
@@ -213,6 +219,14 @@ def host_and_port(endpoint: str, scheme: str) -> tuple[str, int]:
     except ValueError:
         pass
     raise TransportError("transport_failure", f"an endpoint here is {scheme}://host:port")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _connect_failure(error: OSError, endpoint: str) -> TransportError:

@@ -1,0 +1,250 @@
+"""The channels of one attempt: what listens, what dials, and which of them showed the announced key."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from yarl import URL
+
+from sideband._native import NoiseKeyPair
+from sideband.direct.handshake import DirectIdentity, Rekey, Trusted, open_session
+from sideband.direct.link import DirectLink, abort
+from sideband.direct.policy import DirectPolicy
+from sideband.direct.sessions import transport_for
+from sideband.direct.upgrade import MAX_CANDIDATES, Offer
+from sideband.errors import ConfigError, SidebandError, TransportError
+from sideband.peer.clock import Clock
+from sideband.peer.link import LinkInfo
+from sideband.transport import Connection, Listener
+
+__all__ = ["Channel", "Channels", "may_dial", "own_addresses"]
+
+MAX_INBOUND = 16
+"""Connections that one attempt's listeners take at a time; more are cut."""
+
+_log = logging.getLogger("sideband.direct")
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One way that leads to the other side.
+
+    Attributes:
+        id: 16 bytes that both sides know it by.
+        transport: `tcp`, `quic` or `webrtc`.
+        link: its records.
+    """
+
+    id: bytes
+    transport: str
+    link: DirectLink
+
+
+class Channels:
+    """Listens and dials for one attempt.
+
+    Args:
+        attempt: its id; both sides show it as their name, so that no channel is taken for another attempt's.
+        policy: what is offered and tried.
+        client: whether this side opened the relayed session.
+        clock: where time comes from.
+        on_ready: told of each channel whose key is the announced one.
+    """
+
+    def __init__(
+        self,
+        attempt: bytes,
+        policy: DirectPolicy,
+        *,
+        client: bool,
+        clock: Clock,
+        on_ready: Callable[[Channel], None],
+    ) -> None:
+        self._key = NoiseKeyPair.generate()
+        self._attempt = attempt
+        self._policy = policy
+        self._client = client
+        self._clock = clock
+        self._on_ready = on_ready
+        self._identity = DirectIdentity(attempt.hex(), self._key)
+        self._remote: asyncio.Future[Offer] = asyncio.get_running_loop().create_future()
+        self._listeners: list[Listener] = []
+        self._dials: set[asyncio.Task[None]] = set()
+        self._releasing: asyncio.Task[None] | None = None
+        self._ready: dict[bytes, Channel] = {}
+        self._inbound: set[Connection] = set()
+        self._kept: bytes | None = None
+        self._closed = False
+
+    async def gather(self) -> Offer:
+        """Begin to listen, and return what the other side has to know."""
+        policy = self._policy
+        hosts = own_addresses(loopback=policy.loopback) if policy.host_candidates else []
+        given = [address for address in policy.addresses if "://" not in address]
+        candidates = [address for address in policy.addresses if "://" in address]
+        for name in ("tcp", "quic"):
+            if name in policy.transports and (hosts or policy.addresses):
+                port = await self._listen(name, policy.ports.get(name, 0))
+                if port is not None:
+                    candidates += [_endpoint(name, host, port) for host in (*hosts, *given)]
+        return Offer(self._key.public_key, tuple(candidates[:MAX_CANDIDATES]))
+
+    def reach(self, remote: Offer) -> None:
+        """Dial what the other side offers, all at once, and let its own dialling in."""
+        if self._remote.done() or self._closed:
+            return
+        self._remote.set_result(remote)
+        for candidate in remote.candidates[:MAX_CANDIDATES]:
+            name = candidate.partition("://")[0]
+            if name in ("tcp", "quic") and name in self._policy.transports:
+                if may_dial(candidate, loopback=self._policy.loopback):
+                    self._dial_soon(candidate)
+                else:
+                    _log.info("a candidate was not dialled: its address is not one for other machines")
+
+    def keep(self, channel: bytes) -> None:
+        """Close everything but this channel."""
+        self._kept = channel
+        self._releasing = asyncio.get_running_loop().create_task(self._release(), name="sideband direct")
+
+    async def close(self) -> None:
+        """Close everything."""
+        self._closed, self._kept = True, None
+        if self._releasing is not None:
+            await asyncio.wait((self._releasing,))
+        await self._release()
+
+    # What follows is private.
+
+    async def _listen(self, name: str, port: int) -> int | None:
+        try:
+            transport = transport_for(f"{name}://")
+            for host in ("0.0.0.0", "[::]"):  # noqa: S104  (who comes has to show the announced key)
+                with contextlib.suppress(TransportError):  # no IPv6 here, or the port is taken there
+                    listener = await transport.listen(f"{name}://{host}:{port}", self._accepted)
+                    self._listeners.append(listener)
+                    port = URL(listener.address).port or port
+        except ConfigError as error:
+            _log.debug("not offered: %s", error)
+        return port or None
+
+    async def _accepted(self, connection: Connection) -> None:
+        if self._closed or self._kept is not None or len(self._inbound) >= MAX_INBOUND:
+            abort(connection)
+            return
+        self._inbound.add(connection)
+        try:
+            remote = await self._remote
+            channel = await self._open(connection, remote, initiator=False)
+        finally:
+            self._inbound.discard(connection)
+        if channel is not None:
+            await channel.link.connection.wait_closed()
+
+    async def _dial(self, candidate: str) -> None:
+        try:
+            connection = await transport_for(candidate).connect(candidate)
+        except (ConfigError, TransportError) as error:
+            _log.debug("a candidate did not connect: %s", error)
+            return
+        try:
+            channel = await self._open(connection, await self._remote, initiator=True)
+        except BaseException:
+            abort(connection)
+            await connection.close()
+            raise
+        if channel is None:
+            abort(connection)
+            await connection.close()
+
+    async def _open(self, connection: Connection, remote: Offer, *, initiator: bool) -> Channel | None:
+        trusted = Trusted(exact_key=remote.key, name=self._attempt.hex())
+        try:
+            opened = await open_session(
+                connection, self._identity, trusted, initiator=initiator, rekey=Rekey(), deciding=lambda: None
+            )
+        except SidebandError as error:
+            _log.debug("a channel was not taken: %s", error)
+            return None
+        if self._closed or self._kept is not None:
+            opened.session.clear()
+            return None
+        name = getattr(connection, "transport_name", "direct")
+        info = LinkInfo(path=f"direct:{name}")
+        link = DirectLink(connection, opened.session, info, self._clock, self._policy.heartbeat_seconds)
+        channel = Channel(opened.handshake_hash[:16], name, link)
+        self._ready[channel.id] = channel
+        self._on_ready(channel)
+        return channel
+
+    async def _release(self) -> None:
+        kept = self._ready.get(self._kept) if self._kept is not None else None
+        others = [channel for channel in self._ready.values() if channel is not kept]
+        self._ready = {} if kept is None else {kept.id: kept}
+        if not self._remote.done():
+            self._remote.cancel()
+        for connection in tuple(self._inbound):
+            abort(connection)
+        # The one that was dialled successfully is not waited for by anybody any more.
+        dials = [task for task in self._dials if not task.done()]
+        for task in dials:
+            task.cancel()
+        for channel in others:
+            await channel.link.drop()
+        await asyncio.gather(*dials, return_exceptions=True)
+        if kept is not None:
+            # The channel that was chosen may be one that a listener here accepted.
+            for listener in self._listeners:
+                stop = getattr(listener, "stop_accepting", None)
+                if stop is not None:
+                    stop()
+            return
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            await listener.close()
+
+    def _dial_soon(self, candidate: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._dial(candidate), name="sideband direct dial")
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+
+def own_addresses(*, loopback: bool) -> list[str]:
+    """Return this machine's addresses: those it would speak to other networks from, and loopback where asked."""
+    found: list[str] = []
+    for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            # Nothing is sent: this only asks the kernel for the route.
+            probe.connect((elsewhere, 9))
+            address = probe.getsockname()[0]
+            if address not in found and not ipaddress.ip_address(address).is_loopback:
+                found.append(address)
+    return [*found, "127.0.0.1"] if loopback else found
+
+
+def may_dial(candidate: str, *, loopback: bool) -> bool:
+    """Tell whether an address that another machine names is one to dial.
+
+    Only IP addresses are: a name would be looked up for whoever chose it. Of these not the ones that mean this machine,
+    its link or many machines.
+    """
+    try:
+        url = URL(candidate)
+        address = ipaddress.ip_address(url.host or "")
+    except ValueError:
+        return False
+    if url.explicit_port is None or not 0 < url.explicit_port < 65536:
+        return False
+    if address.is_loopback:
+        return loopback
+    return not (address.is_unspecified or address.is_multicast or address.is_link_local or address.is_reserved)
+
+
+def _endpoint(name: str, host: str, port: int) -> str:
+    return f"{name}://[{host}]:{port}" if ":" in host else f"{name}://{host}:{port}"

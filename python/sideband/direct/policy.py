@@ -1,0 +1,71 @@
+"""Whether and how a relayed session may become a direct one (docs/guide/direct.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from sideband.errors import ConfigError
+
+__all__ = ["DirectPolicy", "IceServer", "UpgradeTransport"]
+
+UpgradeTransport = Literal["tcp", "quic", "webrtc"]
+
+
+@dataclass(frozen=True, slots=True)
+class IceServer:
+    """A STUN or TURN server.
+
+    Attributes:
+        url: `stun:host:port`, `turn:host:port` or `turn:host:port?transport=tcp`.
+        username: for TURN.
+        credential: for TURN. Not shown in `repr`.
+    """
+
+    url: str
+    username: str | None = None
+    credential: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectPolicy:
+    """Whether and how relayed sessions may become direct ones.
+
+    Attributes:
+        mode: "prefer" tries and stays on the relay where nothing connects; "require" closes a session that is not
+            direct in time; "forbid" offers nothing and takes no part.
+        transports: what is tried; those whose extra is not installed are left out.
+        host_candidates: whether this machine's own addresses are told to the other side.
+        addresses: further ones to tell, as `host` or `tcp://host:port` (such as a forwarded port), IP addresses only.
+        ports: local ports for TCP and QUIC to listen at; 0 takes free ones.
+        ice_servers: STUN and TURN servers for WebRTC; without any only host candidates are tried.
+        timeout: seconds until an attempt is given up; 10.
+        loopback: whether loopback addresses are told and dialled: for tests, and for peers on one machine.
+        heartbeat_seconds: silence on a direct way after which the other side is pinged; 25.
+
+    Raises:
+        ConfigError: the mode or a transport is unknown, the timeout is not positive, or "require" has nothing to try.
+    """
+
+    mode: Literal["forbid", "prefer", "require"] = "prefer"
+    transports: tuple[UpgradeTransport, ...] = ("tcp", "quic", "webrtc")
+    host_candidates: bool = True
+    addresses: tuple[str, ...] = ()
+    ports: dict[str, int] = field(default_factory=dict)
+    ice_servers: tuple[IceServer, ...] = ()
+    timeout: float = 10.0
+    loopback: bool = False
+    heartbeat_seconds: float | None = 25.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("forbid", "prefer", "require"):
+            raise ConfigError(f"the mode of direct sessions is forbid, prefer or require; got {self.mode!r}")
+        unknown = [name for name in self.transports if name not in get_args(UpgradeTransport)]
+        if unknown:
+            raise ConfigError(
+                f"transports of direct sessions are {', '.join(get_args(UpgradeTransport))}; got {unknown}"
+            )
+        if self.timeout <= 0:
+            raise ConfigError("the timeout of an attempt is more than 0 seconds")
+        if self.mode == "require" and not self.transports:
+            raise ConfigError("a session that has to be direct needs at least one transport")

@@ -1,0 +1,397 @@
+"""The upgrade of one relayed session, without I/O (docs/protocol/sbdp.md, "Upgrade").
+
+    client: idle -> offered -> trying -> chosen -> switching -> direct
+    daemon: idle ------------> trying -----------> switching -> direct
+    any but direct -> idle (the attempt ends), switching or direct -> back -> idle
+
+Events come in as method calls, and each returns what to do. A client alone chooses; whoever has sent `switch` may come
+back as long as the relay's session is open, and both sides then repeat by number what the other one lacks.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeAlias
+
+import msgpack
+
+__all__ = [
+    "MAX_CANDIDATES",
+    "MAX_MESSAGE_BYTES",
+    "Action",
+    "Back",
+    "Channels",
+    "Choose",
+    "Gate",
+    "Invited",
+    "Lost",
+    "Moved",
+    "Offer",
+    "Phase",
+    "Say",
+    "Switch",
+    "Try",
+    "Upgrade",
+    "Welcome",
+    "decode",
+    "encode",
+]
+
+MAX_MESSAGE_BYTES = 32 * 1024
+MAX_CANDIDATES = 16
+MAX_CANDIDATE_BYTES = 300
+MAX_DESCRIPTION_BYTES = 16 * 1024
+ID_BYTES = 16
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one side says so that the other can reach it.
+
+    Attributes:
+        key: the static key that its channels show, 32 bytes.
+        candidates: addresses to dial, such as `tcp://192.0.2.1:4242`.
+        description: what WebRTC needs to know (SDP); empty without it.
+    """
+
+    key: bytes
+    candidates: tuple[str, ...] = ()
+    description: str = ""
+
+
+class Phase(Enum):
+    """Where an attempt stands."""
+
+    IDLE = "idle"
+    OFFERED = "offered"
+    TRYING = "trying"
+    CHOSEN = "chosen"
+    SWITCHING = "switching"
+    DIRECT = "direct"
+
+
+# Actions
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Send a message of direct/1 by whatever way frames leave at present."""
+
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """The daemon would like this client to begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Dial the other side's candidates, and let it dial ours; the daemon first answers with its own offer."""
+
+    attempt: bytes
+    remote: Offer
+
+
+@dataclass(frozen=True, slots=True)
+class Choose:
+    """Keep this channel and close all others."""
+
+    channel: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Send `switch` as the last message on the relay, and everything after it by the channel."""
+
+    attempt: bytes
+    channel: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """All that the other side sent by the relay has come: read what the channel brings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """Go back to the relay with this as the first message there, close the channels, repeat what is missing."""
+
+    attempt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The other side is back on the relay too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Close every channel and stop trying."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Both directions have left the relay for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The session is over: neither way leads on."""
+
+
+Action: TypeAlias = Say | Invited | Try | Choose | Switch | Gate | Back | Welcome | Channels | Moved | Lost
+
+
+@dataclass(slots=True)
+class Upgrade:
+    """One side's attempts, one at a time.
+
+    Args:
+        client: whether this side opened the relayed session.
+        allowed: whether it takes part at all.
+
+    Attributes:
+        phase: where the attempt stands.
+        channel: the one that was chosen.
+    """
+
+    client: bool
+    allowed: bool = True
+    phase: Phase = Phase.IDLE
+    channel: bytes | None = None
+    _attempt: bytes | None = None
+    _previous: bytes | None = None
+    _ready: set[bytes] = field(default_factory=set)
+    _sent: bool = False
+    _came: bool = False
+    _told: bool = False
+    _relay_open: bool = True
+    _away: bool = False
+
+    # What this side does
+
+    def start(self, attempt: bytes, own: Offer) -> list[Action]:
+        """The client begins; nothing happens while an attempt is under way, or after the move."""
+        if not self._may_begin() or not self.client:
+            return []
+        self._begin(attempt, Phase.OFFERED)
+        return [Say(encode("offer", attempt, _offer_fields(own)))]
+
+    def answer(self, own: Offer) -> list[Action]:
+        """The daemon has gathered what it answers `Try` with."""
+        if self.client or self.phase is not Phase.TRYING or self._attempt is None:
+            return []
+        return [Say(encode("answer", self._attempt, _offer_fields(own)))]
+
+    def ready(self, channel: bytes) -> list[Action]:
+        """A channel stands whose key is the announced one."""
+        if self.phase is Phase.TRYING:
+            self._ready.add(channel)
+            if self.client and self._attempt is not None:
+                self.phase, self.channel = Phase.CHOSEN, channel
+                return [Say(encode("use", self._attempt, {"pair": channel})), Choose(channel)]
+        return []
+
+    def lost(self, channel: bytes) -> list[Action]:
+        """A channel is gone."""
+        self._ready.discard(channel)
+        if channel != self.channel:
+            return []
+        if self.phase is Phase.CHOSEN:
+            return self._give_up()
+        if self.phase in (Phase.SWITCHING, Phase.DIRECT):
+            return self._back() if self._relay_open else [Channels(), Lost()]
+        return []
+
+    def left(self) -> list[Action]:
+        """Our `switch` is on its way."""
+        if self.phase is Phase.SWITCHING:
+            self._sent = True
+            return self._complete()
+        return []
+
+    def expired(self) -> list[Action]:
+        """The time for the attempt is over."""
+        if self.phase in (Phase.OFFERED, Phase.TRYING, Phase.CHOSEN):
+            return self._give_up()
+        if self.phase is Phase.SWITCHING and self._relay_open:
+            return self._back()
+        return []
+
+    # What the relay does
+
+    def relay_paused(self) -> list[Action]:
+        """The relay's session is cut for now: an attempt ends with it, and nothing is to be said."""
+        if self.phase is Phase.DIRECT:
+            self._relay_open = False  # what it may still bring concerns us no more
+            return []
+        self._away = False
+        if self.phase is Phase.IDLE:
+            return []
+        self._end()
+        return [Channels()]
+
+    def relay_ended(self) -> list[Action]:
+        """The relay's session is over."""
+        self._relay_open = False
+        if self.phase is Phase.DIRECT:
+            return []
+        if self.phase is Phase.SWITCHING and not self.client and self._sent and self._came:
+            # The client closes it once it knows that all has come; if that was not why, it closes the channel too.
+            return self._commit()
+        if self.phase is not Phase.IDLE:
+            self._end()
+            return [Channels(), Lost()]
+        return [Lost()]
+
+    # What the other side says
+
+    def message(self, data: bytes, expected: int) -> list[Action]:
+        """Take a message of direct/1. One that makes no sense now, or is broken, is ignored.
+
+        Args:
+            data: as it came.
+            expected: the number of the next covered frame.
+        """
+        fields = decode(data)
+        if fields is None or not self.allowed:
+            return []
+        kind, attempt = fields["t"], fields["id"]
+        if kind == "ask":
+            return [Invited()] if self.client and self._may_begin() else []
+        if kind == "offer":
+            return self._offered(attempt, _offer_of(fields))
+        current = self._attempt is not None and hmac.compare_digest(attempt, self._attempt)
+        if kind == "back":
+            known = current or (self._previous is not None and hmac.compare_digest(attempt, self._previous))
+            return self._called_back() if known else []
+        if not current:
+            return []
+        match kind:
+            case "answer" if self.client and self.phase is Phase.OFFERED:
+                offer = _offer_of(fields)
+                if offer is None:
+                    return self._give_up()
+                self.phase = Phase.TRYING
+                return [Try(attempt, offer)]
+            case "use" if not self.client and self.phase is Phase.TRYING:
+                return self._used(attempt, fields.get("pair"))
+            case "used" if self.client and self.phase is Phase.CHOSEN and fields.get("pair") == self.channel:
+                return self._switch(attempt)
+            case "stop" if self.phase in (Phase.OFFERED, Phase.TRYING, Phase.CHOSEN):
+                self._end()
+                return [Channels()]
+            case "switch" if self.phase is Phase.SWITCHING and not self._came:
+                if fields.get("n") != expected:
+                    return self._back()
+                self._came = True
+                return [Say(encode("switched", attempt)), Gate(), *self._complete()]
+            case "switched" if self.phase is Phase.SWITCHING and not self._told:
+                self._told = True
+                return self._complete()
+        return []
+
+    # What follows is private.
+
+    def _may_begin(self) -> bool:
+        return self.allowed and self.phase is Phase.IDLE and self._relay_open and not self._away
+
+    def _begin(self, attempt: bytes, phase: Phase) -> None:
+        self._previous, self._attempt, self.phase = self._attempt or self._previous, attempt, phase
+        self.channel = None
+        self._ready.clear()
+        self._sent = self._came = self._told = False
+
+    def _end(self) -> None:
+        self.phase, self.channel = Phase.IDLE, None
+        self._ready.clear()
+
+    def _give_up(self) -> list[Action]:
+        attempt = self._attempt or b""
+        self._end()
+        return [Say(encode("stop", attempt)), Channels()]
+
+    def _offered(self, attempt: bytes, offer: Offer | None) -> list[Action]:
+        if self.client or offer is None or not self._may_begin() or attempt in (self._attempt, self._previous):
+            return []
+        self._begin(attempt, Phase.TRYING)
+        return [Try(attempt, offer)]
+
+    def _used(self, attempt: bytes, channel: object) -> list[Action]:
+        if not isinstance(channel, bytes) or channel not in self._ready:
+            return self._give_up()
+        self.channel = channel
+        return [Choose(channel), Say(encode("used", attempt, {"pair": channel})), *self._switch(attempt)]
+
+    def _switch(self, attempt: bytes) -> list[Action]:
+        assert self.channel is not None  # noqa: S101  (narrows the type; both callers have just chosen it)
+        self.phase = Phase.SWITCHING
+        return [Switch(attempt, self.channel)]
+
+    def _complete(self) -> list[Action]:
+        return self._commit() if self._sent and self._came and self._told else []
+
+    def _commit(self) -> list[Action]:
+        first = self.phase is not Phase.DIRECT
+        self.phase = Phase.DIRECT
+        if self.client:
+            self._relay_open = False
+        return [Moved()] if first else []
+
+    def _back(self) -> list[Action]:
+        attempt = self._attempt or b""
+        self._end()
+        self._away = True
+        return [Back(attempt), Channels()]
+
+    def _called_back(self) -> list[Action]:
+        if self._away:
+            self._away = False
+            return [Welcome()]
+        if not self._relay_open:
+            return []
+        actions = self._back()
+        self._away = False
+        return [*actions, Welcome()]
+
+
+def encode(kind: str, attempt: bytes, fields: dict[str, Any] | None = None) -> bytes:
+    """Return a message of direct/1."""
+    packed: bytes = msgpack.packb({"v": 1, "t": kind, "id": attempt} | (fields or {}))
+    return packed
+
+
+def decode(data: bytes) -> dict[str, Any] | None:
+    """Return the fields of a message of direct/1: `t` is text and `id` 16 bytes. None when it is none."""
+    if len(data) > MAX_MESSAGE_BYTES:
+        return None
+    try:
+        fields = msgpack.unpackb(data, raw=False, strict_map_key=True, max_map_len=32, max_array_len=64, max_ext_len=0)
+    except Exception:  # noqa: BLE001  (msgpack raises many kinds for bytes from outside, and each of them means the same)
+        return None
+    if not isinstance(fields, dict) or fields.get("v") != 1 or not isinstance(fields.get("t"), str):
+        return None
+    attempt = fields.get("id")
+    return fields if isinstance(attempt, bytes) and len(attempt) == ID_BYTES else None
+
+
+def _offer_fields(offer: Offer) -> dict[str, Any]:
+    fields: dict[str, Any] = {"key": offer.key, "c": list(offer.candidates)}
+    return fields | ({"sdp": offer.description} if offer.description else {})
+
+
+def _offer_of(fields: dict[str, Any]) -> Offer | None:
+    key, candidates, description = fields.get("key"), fields.get("c", []), fields.get("sdp", "")
+    if not isinstance(key, bytes) or len(key) != KEY_BYTES:
+        return None
+    if not isinstance(candidates, list) or len(candidates) > MAX_CANDIDATES:
+        return None
+    if not all(isinstance(candidate, str) and len(candidate) <= MAX_CANDIDATE_BYTES for candidate in candidates):
+        return None
+    if not isinstance(description, str) or len(description) > MAX_DESCRIPTION_BYTES:
+        return None
+    return Offer(key, tuple(candidates), description)
