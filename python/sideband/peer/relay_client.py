@@ -171,9 +171,6 @@ class _Negotiation:
                 with contextlib.suppress(TransportError):
                     # A relay that refuses says why and closes at once: what it said is read below, and when it said
                     # nothing the reading raises the same error.
-                    with contextlib.suppress(TransportError):
-                    # A relay that refuses says why and closes at once: what it said is read below, and when it said
-                    # nothing the reading raises the same error.
                     await self._connection.send(self._endpoint.start())
                 while True:
                     for event in self._endpoint.receive(await self._connection.receive()):
