@@ -134,7 +134,7 @@ class _Bar:
         self._progress = Progress(
             BarColumn(bar_width=None),
             TaskProgressColumn(),
-            DownloadColumn(binary_units=True),
+            DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(compact=True),
             console=console(stderr=True),
@@ -175,11 +175,11 @@ def _shown_lines(text: str) -> str:
 
 
 def _scaled(size: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
+    for unit in ("bytes", "kB", "MB"):
         if size < _STEP:
             return f"{size:.1f} {unit}"
         size /= _STEP
-    return f"{size:.2f} GiB"
+    return f"{size:.2f} GB"
 
 
-_STEP = 1024
+_STEP = 1000

@@ -18,18 +18,18 @@ from tests.support.served_platform import SIDEBAND, Program, ServedPlatform
 SECONDS = 60
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPlatform]:
     with ServedPlatform(tmp_path_factory.mktemp("platform"), relay__grace_seconds="20") as platform:
         yield platform
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shared")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def daemon(platform: ServedPlatform, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     given = platform.daemon_environment("daemon")
     options = ("--share", str(shared), "--writable", "--no-codes", "--json", "--api-key-file")
