@@ -34,7 +34,9 @@ case "$*" in
       --inh-caps "$caps" --ambient-caps "$caps" --bounding-set "$caps" \
       $(setting ExecStart) >/tmp/server.log 2>&1 &
     ;;
-  "--user daemon-reload") systemd-analyze --user verify ~/.config/systemd/user/sideband-daemon.service ;;
+  "--user daemon-reload")
+    XDG_RUNTIME_DIR=/tmp systemd-analyze --user verify ~/.config/systemd/user/sideband-daemon.service
+    ;;
   "--user enable --now sideband-daemon")
     set -a
     . ~/.config/sideband/daemon.env
