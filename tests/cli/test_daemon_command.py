@@ -209,6 +209,20 @@ def test_a_key_that_is_refused(start: Start) -> None:
         assert key not in daemon.errors()
 
 
+def test_another_identity_than_the_registered_one(platform: ServedPlatform, start: Start, tmp_path: Path) -> None:
+    who = platform.add_daemon()
+    with start(who=who) as daemon:
+        daemon.hear("relay")
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.finish()
+    identity = Path(_environment(platform, tmp_path, who)["SIDEBAND_HOME"]) / "identity.json"
+    identity.unlink()
+    with start(who=who) as daemon:
+        daemon.finish(4)
+        assert "another identity key" in daemon.errors()
+        assert f"of {identity}" in daemon.errors()
+
+
 @pytest.mark.parametrize(
     ("options", "environment", "said"),
     [

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sideband.cli import config
-from sideband.cli.output import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, reporting_errors
+from sideband.cli.output import EXIT_IDENTITY, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, reporting_errors
 from sideband.cli.running import closed_pipe_is_an_end
 from sideband.cli.target import ApiOption, JsonOption
-from sideband.errors import ConfigError, ProcessError, TransportError
+from sideband.errors import CloudApiError, ConfigError, ProcessError, TransportError
 
 if TYPE_CHECKING:
     from sideband.cli.daemon_output import DaemonOutput, Shared
@@ -33,10 +33,12 @@ Examples:
   sideband daemon --no-codes --json          for users of the account only; events for a program
 
 The API key comes from --api-key-file, SIDEBAND_API_KEY, or what `sideband init` has stored.
-Exit codes: 0 ended by SIGTERM or --once, 2 usage, 3 the key is refused, 130 interrupted.
+Exit codes: 0 ended by SIGTERM or --once, 2 usage, 3 the key is refused, 4 another identity,
+130 interrupted.
 """
 
 _REPLACED = 4001
+_ANOTHER_IDENTITY = 409
 
 
 def daemon(
@@ -104,6 +106,13 @@ async def _run(settings: DaemonSettings, output: DaemonOutput) -> int:
         if error.close_code == _REPLACED:
             # Nothing that trying again would mend: two services that did would take the connection from each other.
             raise ProcessError(str(error), exit_code=EXIT_USAGE) from error
+        raise
+    except CloudApiError as error:
+        if error.status == _ANOTHER_IDENTITY:
+            raise ProcessError(
+                f"{error}; the one here is {settings.identity.fingerprint}, of {settings.identity.path}",
+                exit_code=EXIT_IDENTITY,
+            ) from error
         raise
     return EXIT_INTERRUPTED if stop.done() and stop.result() == signal.SIGINT.name else EXIT_OK
 

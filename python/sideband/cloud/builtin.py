@@ -14,6 +14,7 @@ from sideband.errors import RpcPeerError
 from sideband.peer.clock import Timer
 from sideband.peer.lifecycle import PeerState
 from sideband.peer.peer import Peer
+from sideband.peer.streams import Stream
 
 __all__ = ["DEFAULT_TICK_SECONDS", "MAX_TICK_SECONDS", "MIN_TICK_SECONDS", "TICK_EVENT", "BuiltinMethods"]
 
@@ -27,7 +28,7 @@ _APPLICATION_ERROR = 2000
 
 
 class BuiltinMethods:
-    """Answers `$sideband/echo`, `$sideband/info`, and `$sideband/stats` with `.start` and `.stop`.
+    """Answers `$sideband/echo`, `$sideband/info`, and `$sideband/stats` with `.start` and `.stop`; echoes streams too.
 
     Args:
         daemon_id: the daemon's id.
@@ -67,6 +68,7 @@ class BuiltinMethods:
             return self.stats()
 
         peer.rpc.handle_platform("$sideband/echo", echo)
+        peer.stream_handler("$sideband/echo", _echo_stream)
         peer.rpc.handle_platform("$sideband/info", info)
         peer.rpc.handle_platform("$sideband/stats", stats)
         peer.rpc.handle_platform("$sideband/stats.start", ticker.start)
@@ -80,6 +82,11 @@ class BuiltinMethods:
             "cpuSeconds": round(time.process_time(), 3),
             "connections": self._connections(),
         }
+
+
+async def _echo_stream(stream: Stream) -> None:
+    async for chunk in stream:
+        await stream.write(chunk)
 
 
 class _Ticker:

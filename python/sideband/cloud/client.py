@@ -64,7 +64,8 @@ def connect(
 
     Args:
         daemon_id: the daemon to reach; with `get_access_token`.
-        get_access_token: returns the user's token, sync or async; called before every attempt.
+        get_access_token: returns the user's token, sync or async; called before every attempt. What it raises ends the
+            peer, but for failures that may pass: of the network, and TimeoutError and OSError.
         quick_connect_code: 12 letters, in place of both; hyphens, spaces and case do not matter.
         api_url: the control plane; `SIDEBAND_API_URL`, else http://127.0.0.1:8080.
         identity_key_store: where pins are kept; by default files in the folder `pins` of `SIDEBAND_HOME`, else of the
