@@ -9,13 +9,14 @@ import pytest
 from pydantic import BaseModel
 
 from sideband.control.config import OidcConfig
+from sideband.inbox.config import InboxConfig
 from sideband.relay.config import RelayConfig
 from sideband.server.settings import ServerSettings, load_settings
 
 PAGES = Path(__file__).parents[2] / "docs/operations"
 ROW = re.compile(r"^\| `([a-z0-9_.]+)` \| ([^|]*) \|", re.MULTILINE)
 TOML = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-IN_WORDS = {"data_dir", "database_url", "public_url", "relay_url", "issuer", "control.oidc.jwks_url"}
+IN_WORDS = {"data_dir", "inbox.store_url", "database_url", "public_url", "relay_url", "issuer", "control.oidc.jwks_url"}
 
 
 def defaults(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -48,6 +49,9 @@ def test_every_setting_is_on_the_page_with_its_default() -> None:
     for rates in ("client_rates", "daemon_rates"):
         for name, value in getattr(relay, rates).model_dump().items():
             expected[f"relay.{rates}.{name}"] = value
+    for name, value in InboxConfig().model_dump().items():
+        if name.endswith("_rate"):
+            expected |= {f"inbox.{name}.{part}": number for part, number in value.items()}
     assert set(documented) == set(expected)
     wrong = {
         key: (documented[key], shown(value))
@@ -61,11 +65,15 @@ def test_every_metric_is_on_the_page() -> None:
     from prometheus_client import CollectorRegistry
     from prometheus_client.exposition import generate_latest
 
+    from sideband.inbox.metrics import InboxCollector
+    from sideband.inbox.service import Inbox
+    from sideband.inbox.store import MemoryInboxStore
     from sideband.relay.core import Relay
     from sideband.relay.metrics import RelayCollector
 
     registry = CollectorRegistry()
     registry.register(RelayCollector(Relay(RelayConfig(issuer="x"))))
+    registry.register(InboxCollector(Inbox(MemoryInboxStore())))
     text = generate_latest(registry).decode()
     documented = set(re.findall(r"^\| `(sideband_\w+)`", (PAGES / "monitoring.md").read_text(), re.MULTILINE))
     names = {name.removesuffix("_total") for name in re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE)}

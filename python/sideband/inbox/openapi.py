@@ -1,7 +1,8 @@
 """The OpenAPI 3.1 description of an inbox, served at /v1/inbox/openapi.json.
 
 A test compares the paths with the routes, and another sends what the description allows, and what it does not, to a
-running server. The WebSocket is described by its refusal without an upgrade; docs/protocol/inbox.md has the rest.
+running server. Fields of the path are signed too and may stand in the body as well, equal. The WebSocket is described
+by its refusal without an upgrade; docs/protocol/inbox.md has the rest.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from sideband.inbox.wire import STATUS
 
 __all__ = ["describe_inbox"]
 
-_BASE64 = r"^([A-Za-z0-9+/]+={0,2}|[A-Za-z0-9_-]+={0,2})$"
+# Only the form that this side writes is described; url-safe and unpadded base64 are read too.
+_BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)$"
 _ADDRESS = {
     "type": "string",
     "minLength": 1,
@@ -27,8 +29,16 @@ _ADDRESS = {
 _MESSAGE_ID = {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "SHA-256 of the ciphertext."}
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": MAX_NUMBER}
 _SIGNED_AT = {**_NUMBER, "description": "Unix time in ms: at most 5 min ago, at most 1 min ahead."}
-_SIGNATURE = {"type": "string", "pattern": _BASE64, "description": "Ed25519, 64 bytes in base64."}
-_KEY = {"type": "string", "pattern": _BASE64, "description": "32 bytes in base64."}
+_SIGNATURE = {
+    "type": "string",
+    "pattern": "^[A-Za-z0-9+/]{85}[AQgw]==$",
+    "description": "Ed25519, 64 bytes in base64.",
+}
+_KEY = {
+    "type": "string",
+    "pattern": "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$",
+    "description": "32 bytes in base64.",
+}
 _HINT = {"type": "string", "pattern": "^[0-9a-f]{16}$", "description": "Of the sender's key: never proof."}
 
 
@@ -107,6 +117,12 @@ def _answer(description: str, schema: Any) -> dict[str, Any]:
     return {"description": description, "content": _json(schema)}
 
 
+def _addresses(most: int, body_bytes: int) -> dict[str, Any]:
+    # As many as there may be have to fit into the body; a few may be longer.
+    together = min(256, (body_bytes - 1024) // most - 4) if most else 256
+    return {"type": "array", "items": {**_ADDRESS, "maxLength": together}, "maxItems": most}
+
+
 def _parameter(where: str, name: str, schema: Any) -> dict[str, Any]:
     return {"in": where, "name": name, "required": True, "schema": schema}
 
@@ -121,7 +137,7 @@ def _inbox_paths(config: InboxConfig) -> dict[str, Any]:
     )
     ttl = {"type": "integer", "minimum": config.ttl_min_seconds, "maximum": config.ttl_max_seconds}
     limit = {"type": "integer", "minimum": 1, "maximum": config.fetch_limit}
-    watchers = {"type": "array", "items": _ADDRESS, "maxItems": config.watchers}
+    watchers = _addresses(config.watchers, config.body_bytes)
     return {
         "/v1/inbox/register": {
             "post": _operation(
@@ -129,9 +145,16 @@ def _inbox_paths(config: InboxConfig) -> dict[str, Any]:
                 "Make a key the owner of an address; the first use wins.",
                 {"201": _answer("Registered.", created), "200": _answer("It was, to this key.", created)},
                 (400, 401, 413, 429, 503),
-                body=_signed(
-                    {"address": _ADDRESS, "signingKey": _KEY}, {"envelopeKey": _KEY, "envelopeKeySignature": _SIGNATURE}
-                ),
+                body={
+                    **_signed(
+                        {"address": _ADDRESS, "signingKey": _KEY},
+                        {"envelopeKey": _KEY, "envelopeKeySignature": _SIGNATURE},
+                    ),
+                    "dependentRequired": {
+                        "envelopeKey": ["envelopeKeySignature"],
+                        "envelopeKeySignature": ["envelopeKey"],
+                    },
+                },
             )
         },
         "/v1/inbox/openapi.json": {
@@ -150,7 +173,7 @@ def _inbox_paths(config: InboxConfig) -> dict[str, Any]:
                 (400, 401, 404, 413, 429, 503),
                 body=_signed(
                     {"ciphertext": {"type": "string", "pattern": _BASE64}, "senderSigningKey": _KEY},
-                    {"ttlSeconds": ttl, "msgId": _MESSAGE_ID, "address": _ADDRESS},
+                    {"ttlSeconds": ttl, "msgId": _MESSAGE_ID},
                 ),
                 parameters=(_IN_PATH,),
             )
@@ -165,7 +188,7 @@ def _inbox_paths(config: InboxConfig) -> dict[str, Any]:
                     )
                 },
                 (400, 401, 404, 409, 413, 429, 503),
-                body=_signed({"since": _NUMBER}, {"limit": limit, "address": _ADDRESS}),
+                body=_signed({"since": _NUMBER}, {"limit": limit}),
                 parameters=(_IN_PATH,),
             )
         },
@@ -192,7 +215,7 @@ def _inbox_paths(config: InboxConfig) -> dict[str, Any]:
                 "Set which addresses may see whether this one is connected.",
                 {"200": _answer("Set.", _object({"watchers": watchers}))},
                 (400, 401, 404, 413, 429, 503),
-                body=_signed({"watchers": watchers}, {"address": _ADDRESS}),
+                body=_signed({"watchers": watchers}),
                 parameters=(_IN_PATH,),
             )
         },
@@ -202,7 +225,7 @@ def _inbox_paths(config: InboxConfig) -> dict[str, Any]:
                 "Delete a message.",
                 {"200": _answer("Done.", _object({"deleted": {"type": "boolean"}}))},
                 (400, 401, 404, 413, 429, 503),
-                body=_signed({}, {"address": _ADDRESS, "msgId": _MESSAGE_ID}),
+                body=_signed({}),
                 parameters=(_IN_PATH, _parameter("path", "msgId", _MESSAGE_ID)),
             )
         },
@@ -223,7 +246,7 @@ def _bridge_paths(config: InboxConfig) -> dict[str, Any]:
     refusals = (400, 401, 404, 409, 429, 503)
     events = {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
     page = _object({"messages": _MESSAGES, "cursor": _NUMBER})
-    watched = {"type": "array", "items": _ADDRESS, "maxItems": config.presence_addresses}
+    watched = _addresses(config.presence_addresses, config.presence_body_bytes)
     return {
         "/v1/bridge/ws": {
             "get": _operation(

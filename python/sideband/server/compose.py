@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp import web
 
+from sideband.client_limits import address_key, client_address
 from sideband.control.app import control_routes
 from sideband.control.internal import MAX_REPORT_BYTES, InternalInterface
 from sideband.control.oidc import OidcTokens
 from sideband.control.plane import ControlPlane, open_store
 from sideband.control.secrets import private_folder
+from sideband.database import sqlite_url
 from sideband.errors import ConfigError
+from sideband.inbox.app import mount_inbox
+from sideband.inbox.service import Inbox
+from sideband.inbox.store import open_inbox_store
 from sideband.jwks import FetchedKeys, LocalKeys, fetch_over_http
 from sideband.relay.config import RelayConfig
 from sideband.relay.core import Relay
 from sideband.relay.internal import InternalReporter, kick_routes
-from sideband.relay.limits import address_key, client_address
 from sideband.relay.server import create_verifier, mount_relay
 from sideband.relay.sids import SqliteSpentSids
 from sideband.server.admin_http import AdminHttp
@@ -40,6 +44,10 @@ NO_CONTROL_URL = "internal.control_url is needed: where the control plane's priv
 SIDS_FILE = "relay.db"
 """In the data folder of a relay on its own: the session ids that were used."""
 
+INBOX_FILE = "inbox.db"
+"""In the data folder: the inboxes, unless they are elsewhere. A file of its own, so that a full inbox keeps no login
+waiting for the lock."""
+
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -52,6 +60,7 @@ class Process:
         readiness: what /readyz tells.
         relay: the relay of this process, or None.
         plane: the control plane of this process, or None.
+        inbox: the inboxes of this process, or None.
         private_routes: what the private port serves beside health and metrics.
         work: runs until the process stops.
         max_private_bytes: longest body on the private port.
@@ -61,6 +70,7 @@ class Process:
     readiness: Readiness
     relay: Relay | None = None
     plane: ControlPlane | None = None
+    inbox: Inbox | None = None
     private_routes: list[web.RouteDef] = field(default_factory=list)
     work: list[Work] = field(default_factory=list)
     max_private_bytes: int = 1024**2
@@ -79,6 +89,7 @@ async def compose_both(
 
     process = Process(await _control_app(stack, plane, config), Readiness(plane, relay), relay, plane)
     mount_relay(process.app, relay, create_verifier(relay, LocalKeys(plane.keys.jwks)))
+    await _add_inbox(stack, settings, process, config)
     upkeep = Upkeep(plane)
     process.work += [
         local.follow_orders,
@@ -95,11 +106,9 @@ async def compose_control(stack: AsyncExitStack, settings: ServerSettings, endpo
     secret = settings.internal_secret()
     plane = await _open_plane(stack, settings, endpoints)
     session = await stack.enter_async_context(aiohttp.ClientSession())
-    process = Process(
-        await _control_app(stack, plane, settings.relay_config(plane.config.issuer)),
-        Readiness(plane, None),
-        plane=plane,
-    )
+    config = settings.relay_config(plane.config.issuer)
+    process = Process(await _control_app(stack, plane, config), Readiness(plane, None), plane=plane)
+    await _add_inbox(stack, settings, process, config)
     upkeep = Upkeep(plane)
     process.work += [upkeep.follow_signing_keys, upkeep.remove_regularly]
     poke: Callable[[], None] = _nothing
@@ -164,15 +173,39 @@ async def _control_app(stack: AsyncExitStack, plane: ControlPlane, config: Relay
         session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=True))
         oidc = OidcTokens(plane.config.oidc, session, plane.clock)
 
+    app = web.Application(client_max_size=plane.config.max_request_bytes, middlewares=[log_requests])
+    app.add_routes(control_routes(plane, oidc=oidc, address_of=_address_of(config)))
+    return app
+
+
+async def _add_inbox(stack: AsyncExitStack, settings: ServerSettings, process: Process, config: RelayConfig) -> None:
+    if not settings.inbox.enabled:
+        return
+    url = settings.inbox.store_address()
+    if url is None:
+        shared = settings.store_url() or ""
+        own = sqlite_url(private_folder(settings.data_dir) / INBOX_FILE)
+        url = shared if shared.startswith("postgresql") else own
+    store = await open_inbox_store(url, wait_seconds=settings.database_wait_seconds)
+    stack.push_async_callback(store.close)
+
+    async def answers() -> bool:
+        await store.check()
+        return True
+
+    process.inbox = Inbox(store, settings.inbox_config())
+    process.readiness.add("inbox", answers)
+    mount_inbox(process.app, process.inbox, address_of=_address_of(config))
+
+
+def _address_of(config: RelayConfig) -> Callable[[web.Request], str]:
     def address_of(request: web.Request) -> str:
         peer = request.transport.get_extra_info("peername") if request.transport is not None else None
         address = peer[0] if isinstance(peer, tuple) else "local"
         forwarded = request.headers.getall("X-Forwarded-For", [])
         return address_key(client_address(address, forwarded, config.trusted_proxies))
 
-    app = web.Application(client_max_size=plane.config.max_request_bytes, middlewares=[log_requests])
-    app.add_routes(control_routes(plane, oidc=oidc, address_of=address_of))
-    return app
+    return address_of
 
 
 def _admin(

@@ -21,6 +21,8 @@ from sideband.control.metrics import ControlCollector
 from sideband.control.plane import ControlPlane
 from sideband.control.secrets import private_text
 from sideband.errors import StoreError
+from sideband.inbox.metrics import InboxCollector
+from sideband.inbox.service import Inbox
 from sideband.relay.core import Relay
 from sideband.relay.metrics import RelayCollector
 
@@ -73,6 +75,7 @@ def create_private_app(
     *,
     relay: Relay | None = None,
     plane: ControlPlane | None = None,
+    inbox: Inbox | None = None,
     routes: Iterable[web.RouteDef] = (),
     max_bytes: int = 1024**2,
 ) -> web.Application:
@@ -82,6 +85,7 @@ def create_private_app(
         readiness: answers /readyz.
         relay: its counts are in /metrics.
         plane: so are its.
+        inbox: so are its.
         routes: more of them, each guarded by itself.
         max_bytes: longest body of a request.
     """
@@ -92,6 +96,8 @@ def create_private_app(
         registry.register(RelayCollector(relay))
     if plane is not None:
         registry.register(ControlCollector(plane))
+    if inbox is not None:
+        registry.register(InboxCollector(inbox))
 
     async def health(_request: web.Request) -> web.Response:
         return web.Response(text="ok\n")

@@ -81,6 +81,7 @@ async def run(
                 process.readiness,
                 relay=process.relay,
                 plane=process.plane,
+                inbox=process.inbox,
                 routes=process.private_routes,
                 max_bytes=process.max_private_bytes,
             )

@@ -32,12 +32,14 @@ from pydantic_settings import (
 from sideband.control.config import OidcConfig, no_credentials
 from sideband.control.secrets import read_private_text
 from sideband.errors import ConfigError
+from sideband.inbox.config import InboxConfig
 from sideband.relay.config import Network, RelayConfig
 from sideband.server.listener import is_loopback
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
     "ControlSettings",
+    "InboxSettings",
     "InternalSettings",
     "ListenSettings",
     "LogSettings",
@@ -133,17 +135,34 @@ class ControlSettings(_Table):
     oidc: OidcConfig | None = None
 
 
+class _InboxTable(_Table):
+    enabled: bool = Field(default=False, description="Serve inboxes: whoever reaches this server may register one.")
+    store_url: SecretStr | None = Field(
+        default=None,
+        description="Where they are kept: memory:, sqlite:, postgresql: or nats:; by default database_url if that is "
+        "PostgreSQL, else inbox.db in the data folder.",
+    )
+
+    def store_address(self) -> str | None:
+        """Return the URL of the store, with its password, or None for the default."""
+        return None if self.store_url is None else self.store_url.get_secret_value()
+
+
 # What the composition settles by itself is not for the file to set.
-_SETTLED = ("issuer", "audience", "region", "loopback_listener", "trusted_proxies")
+_SETTLED = ("issuer", "audience", "region", "loopback_listener", "trusted_proxies", "limits_by_client")
 
 if TYPE_CHECKING:
     RelaySettings = _Table
+    InboxSettings = _InboxTable
 else:
-    _FIELDS = {name: field for name, field in RelayConfig.model_fields.items() if name not in _SETTLED}
-    RelaySettings = create_model(
-        "RelaySettings", __base__=_Table, **{name: (field.annotation, field) for name, field in _FIELDS.items()}
-    )
-"""The limits of the relay; the names and meanings are those of RelayConfig."""
+
+    def _table_of(name: str, model: type[BaseModel], base: type[_Table] = _Table) -> type[_Table]:
+        fields = {name: (field.annotation, field) for name, field in model.model_fields.items() if name not in _SETTLED}
+        return create_model(name, __base__=base, **fields)
+
+    RelaySettings = _table_of("RelaySettings", RelayConfig)
+    InboxSettings = _table_of("InboxSettings", InboxConfig, _InboxTable)
+"""The limits of relay and inbox; the names and meanings are those of RelayConfig and InboxConfig."""
 
 
 class ServerSettings(BaseSettings):
@@ -171,6 +190,7 @@ class ServerSettings(BaseSettings):
     log: LogSettings = LogSettings()
     control: ControlSettings = ControlSettings()
     relay: RelaySettings = RelaySettings()
+    inbox: InboxSettings = InboxSettings()
 
     @field_validator("public_url", "relay_url", "issuer")
     @classmethod
@@ -203,11 +223,14 @@ class ServerSettings(BaseSettings):
             raise ValueError("a control plane on its own needs relay_url: where its relay is reached")
         if self.planes == "relay" and self.issuer is None:
             raise ValueError("a relay on its own needs issuer: the control plane whose tokens it takes")
+        if self.planes == "relay" and self.inbox.enabled:
+            raise ValueError("a relay on its own serves no inboxes: enable inbox where the control plane is")
         return self
 
     @model_validator(mode="after")
     def _relay_limits_agree(self) -> ServerSettings:
         self.relay_config("https://settings.invalid")
+        self.inbox_config()
         return self
 
     def relay_config(self, issuer: str) -> RelayConfig:
@@ -219,6 +242,11 @@ class ServerSettings(BaseSettings):
             trusted_proxies=self.listen.trusted_proxies,
             **self.relay.model_dump(),
         )
+
+    def inbox_config(self) -> InboxConfig:
+        """Return what the inbox is told."""
+        by_client = self.relay_config("https://settings.invalid").limits_by_address
+        return InboxConfig(limits_by_client=by_client, **self.inbox.model_dump(exclude={"enabled", "store_url"}))
 
     def store_url(self) -> str | None:
         """Return the URL of a store that is not the data folder's, with its password."""
