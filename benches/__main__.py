@@ -10,10 +10,10 @@ from benches import suites
 from benches.overview import write_overview
 from benches.report import machine_facts, to_markdown, write_report
 from sideband.bench.measuring import Settings
+from sideband.cli.demo.payload import parse_size
 
 _REPORTS = Path(__file__).parent / "reports"
 _QUICK_BYTES = 16 << 20
-_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--seconds", type=float, default=Settings.sample_seconds, help="length of a sample (%(default)s)"
     )
     parser.add_argument(
-        "--size", type=_bytes, default=Settings.stream_bytes, help="of a stream or file, such as 64MiB (1GiB)"
+        "--size", type=parse_size, default=Settings.stream_bytes, help="of a stream or file, such as 64MiB (1GiB)"
     )
     parser.add_argument("--local", action="store_true", help="only what needs nothing installed from PyPI")
     parser.add_argument("--quick", action="store_true", help="7 short rounds, nothing written: does it run at all?")
@@ -50,11 +50,6 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.quick:
         write_overview(options.out)
     return 0
-
-
-def _bytes(text: str) -> int:
-    factor = _UNITS.get(text[-3:], 1)
-    return int(text.removesuffix(text[-3:]) if factor > 1 else text) * factor
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from sideband.bench.stream_path import OURS
 
 __all__ = ["write_overview"]
 
-_MARKS = {OURS: "sideband", AIOHTTP: AIOHTTP, WSS: "bare aiohttp, TLS on each hop", ZMQ: "pyzmq, CURVE, no relay"}
+_SHOWN = {OURS: "sideband", AIOHTTP: AIOHTTP, WSS: "bare aiohttp, TLS on each hop", ZMQ: "pyzmq, CURVE, no relay"}
+_BRIEF = {AIOHTTP: "plain", WSS: "TLS", ZMQ: "pyzmq"}
 _TITLE = "One stream through a relay, gigabytes a second"
 _LEAST, _MOST = 1 / 8, 8.0
 
@@ -84,7 +85,7 @@ def _streams_chart(report: Mapping[str, Any], aims: Sequence[Aim]) -> str:
     }
     groups = []
     for direction in ("client to daemon", "daemon to client"):
-        found = {name: rates[f"{direction}, {name}"] for name in _MARKS if f"{direction}, {name}" in rates}
+        found = {name: rates[f"{direction}, {name}"] for name in _SHOWN if f"{direction}, {name}" in rates}
         own = [aim for aim in aims if direction in aim.measure]
         # An aim is a ratio, so its mark is where ours would just meet it.
         marks = [statistics.median(found[OURS]) / aim.found * aim.limit for aim in own if aim.found]
@@ -94,11 +95,11 @@ def _streams_chart(report: Mapping[str, Any], aims: Sequence[Aim]) -> str:
             ours = name == OURS
             kind = "rival" if not ours else "ours" if all(aim.met for aim in own) else "short"
             aim = max(marks, default=None) if ours else None
-            bars.append(Bar(_MARKS[name], middle, f"{middle:.2f} GB/s", kind, (low, high), aim))  # type: ignore[arg-type]
+            bars.append(Bar(_SHOWN[name], middle, f"{middle:.2f} GB/s", kind, (low, high), aim))  # type: ignore[arg-type]
         missed = [
-            f"{aim.figure} times {shown}, not {aim.limit:g}"
+            f"{aim.figure} instead of {aim.limit:g} times {brief}"
             for aim in own
-            for name, shown in _MARKS.items()
+            for name, brief in _BRIEF.items()
             if not aim.met and aim.measure.endswith(name)
         ]
         note = f"Short of the aim: {'; '.join(missed)}." if missed else ""

@@ -1,8 +1,8 @@
 """Many streams, many sessions, calls beside a stream, and the memory that a long stream takes."""
 
-import math
 import statistics
 
+from sideband.bench.machine import percentile
 from sideband.bench.measuring import Aim, Settings, SuiteResult, Table
 from sideband.bench.stream_path import Path, our_path
 
@@ -65,7 +65,7 @@ def _calls(result: SuiteResult, path: Path, size: int, idle: int) -> None:
     for direction, up in _DIRECTIONS.items():
         samples[f"stream {direction}"] = client.ask("call", beside=size, up=up)["calls"]
     result.samples["calls of 256 B, seconds"] = samples
-    p99 = {name: _percentile(seconds, 0.99) * 1e3 for name, seconds in samples.items()}
+    p99 = {name: percentile(seconds, 0.99) * 1e3 for name, seconds in samples.items()}
     rows = [
         [name, f"{len(seconds):,}", f"{statistics.median(seconds) * 1e3:.2f} ms", f"{p99[name]:.2f} ms"]
         for name, seconds in samples.items()
@@ -98,8 +98,3 @@ def _memory(result: SuiteResult, path: Path, size: int) -> None:
     columns = ["direction", "process", f"peak of {size / _MIB:,.0f} MiB", f"peak of {LONG_STREAM} times that"]
     note = "Resident memory of the whole process, Python and libraries included."
     result.tables.append(Table("Memory of a long stream", columns, rows, note))
-
-
-def _percentile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import os
 import statistics
 import time
@@ -17,6 +16,7 @@ import aiohttp
 from benches.gate import Gate
 from sideband.bench.daemon_process import RETRY_SECONDS
 from sideband.bench.issuer import Issuer
+from sideband.bench.machine import percentile
 from sideband.bench.measuring import Aim, Settings, SuiteResult, Table
 from sideband.bench.processes import ServerProcess, started
 from sideband.identity import IdentityKeyStore, IdentityTrust, MemoryIdentityKeyStore
@@ -83,7 +83,7 @@ async def _calls(result: SuiteResult, rounds: int, latencies: int, messages: int
             for name, (echo, at_once) in paths.items():
                 seconds = await _latencies(echo, message, latencies)
                 medians[name].append(statistics.median(seconds))
-                tails[name].append(_percentile(seconds, 0.99))
+                tails[name].append(percentile(seconds, 0.99))
                 rates[name].append(messages / await at_once(message, messages))
     result.samples |= {"latency p50, seconds": medians, "latency p99, seconds": tails, "echoes a second": rates}
     p50, p99, rate = ({name: statistics.median(of[name]) for name in of} for of in (medians, tails, rates))
@@ -186,14 +186,14 @@ async def _resume(result: SuiteResult, rounds: int, sessions: int) -> None:
     rows = []
     for name, samples in (("session active again", resumed), ("first call answered", answered)):
         every = [seconds for one in samples for seconds in one]
-        rows.append([name, *(f"{_percentile(every, share) * 1000:,.1f} ms" for share in (0.5, 0.99, 1.0))])
+        rows.append([name, *(f"{percentile(every, share) * 1000:,.1f} ms" for share in (0.5, 0.99, 1.0))])
     columns = [f"{sessions} sessions, {rounds} cuts", "p50", "p99", "longest"]
     note = (
         "From the moment at which the daemon's connection arrives at the relay; before it lies the back-off, here "
         f"{RETRY_SECONDS * 1000:.0f} ms. One client process holds all sessions."
     )
     result.tables.append(Table("Resume after a cut of the daemon's connection", columns, rows, note))
-    p99 = _percentile([seconds for one in resumed for seconds in one], 0.99)
+    p99 = percentile([seconds for one in resumed for seconds in one], 0.99)
     result.aims.append(Aim(f"Resume of {sessions} sessions, p99", p99 * 1000, 250.0, at_least=False, unit=" ms"))
 
 
@@ -287,8 +287,3 @@ async def _world(*, gated: bool = False) -> AsyncIterator[_World]:
             finally:
                 await world.close()
                 await asyncio.to_thread(process.__exit__, None, None, None)
-
-
-def _percentile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

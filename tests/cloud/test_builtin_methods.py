@@ -141,3 +141,11 @@ async def test_a_daemon_may_do_without(platform: Platform, daemon: Daemon) -> No
     async with platform.connect(daemon) as peer:
         with pytest.raises(RpcPeerError):
             await peer.rpc.call("$sideband/echo", 1)
+
+
+async def test_a_stream_is_echoed_too(asked: Asked) -> None:
+    stream = await asked.client.open_stream("$sideband/echo")
+    await stream.write(b"there ")
+    await stream.write(b"and back")
+    await stream.end(wait=False)
+    assert await stream.read() == b"there and back"

@@ -96,8 +96,10 @@ def started(
     Raises:
         ProcessError: it ended before it was ready; it has said why on standard error.
     """
-    # The program is ours and this Python's, whatever the caller measures.
-    process = subprocess.Popen([python, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+    # The program is ours, whatever the caller measures. Ctrl-C is for the caller, who ends it then.
+    process = subprocess.Popen(  # noqa: S603
+        [python, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
     told, answers = _pipes(process)
     with process:
         try:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sideband.cli import admin, identity, pins
+from sideband.cli import bench as bench_command
 from sideband.cli import call as call_command
 from sideband.cli import connect as connect_command
 from sideband.cli import daemon as daemon_command
@@ -47,6 +48,7 @@ app.command("pipe", epilog=pipe_command.EPILOG)(pipe_command.pipe)
 app.command("init", epilog=init_command.EPILOG)(init_command.init)
 app.command("login", epilog=login_command.EPILOG)(login_command.login)
 app.command("connect", epilog=connect_command.EPILOG)(connect_command.connect)
+app.command("bench", epilog=bench_command.EPILOG)(bench_command.bench)
 app.command("call", epilog=call_command.EPILOG)(call_command.call)
 app.add_typer(identity.app, name="identity")
 app.add_typer(pins.app, name="pins")
