@@ -145,14 +145,14 @@ class RelayConnection(asyncio.BufferedProtocol):
         """Close the transport; what it has taken so far has a moment to leave."""
         if not self.closing:
             self._end(b"")
-        self.transport.close()
+        self.outlet.finish(self.transport.close)
         if self._cut is None and not self.lost:
             self._cut_later()
 
     def finish_writing(self) -> None:
         """Tell the other side that nothing more comes, where the transport can, without cutting off what it sends."""
         if self.transport.can_write_eof() and not self.transport.is_closing():
-            self.transport.write_eof()
+            self.outlet.finish(self.transport.write_eof)
 
     def wait_for_room(self, daemon: RelayConnection) -> None:
         """Stop reading until the daemon's queue is short again, or this connection or the daemon's ends."""

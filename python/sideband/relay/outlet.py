@@ -12,6 +12,8 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
+from sideband.transport.socket_writer import SocketWriter
+
 __all__ = ["Outlet", "binary_frame", "close_frame", "ping_frame", "pong_frame", "wire_header"]
 
 _SMALL_BYTES: Final = 2048
@@ -49,7 +51,6 @@ class Outlet:
         "_loop",
         "_on_bound",
         "_on_overflow",
-        "_paused",
         "_queue",
         "_queued",
         "_resume_bytes",
@@ -57,6 +58,7 @@ class Outlet:
         "_transport",
         "_urgent",
         "_window_bytes",
+        "_writer",
         "high_water_bytes",
         "over_bound",
     )
@@ -72,8 +74,8 @@ class Outlet:
         on_overflow: Callable[[], None],
         on_bound: Callable[[bool], None],
     ) -> None:
-        transport.set_write_buffer_limits(high=window_bytes, low=window_bytes // 4)
         self._transport = transport
+        self._writer = SocketWriter(transport, self._flush, window_bytes=window_bytes)
         self._window_bytes = window_bytes
         self._gathered_bytes = min(_GATHERED_BYTES, window_bytes)
         self._bound_bytes = bound_bytes
@@ -87,7 +89,6 @@ class Outlet:
         self._in_transport = 0
         self._urgent: list[bytes] = []
         self._flush_is_due = False
-        self._paused = False
         self._sealed = False
         self.over_bound = False
         self.high_water_bytes = 0
@@ -122,7 +123,7 @@ class Outlet:
             self._queue.append(wire)
         if queued + self._in_transport > self._bound_bytes and not self.over_bound:
             self._check_bound()
-        if queued >= self._window_bytes and not self._paused:
+        if queued >= self._window_bytes and not self._writer.full:
             self._flush()
         else:
             self._schedule_flush()
@@ -156,17 +157,20 @@ class Outlet:
         self._urgent.clear()
         self._queued = 0
         if not self._transport.is_closing():
-            self._transport.write(last)
+            self._writer.write(last)
         self._check_bound()
+
+    def finish(self, then: Callable[[], None]) -> None:
+        """Call `then` once all that was written has left; not at all when the connection is lost before."""
+        self._writer.finish(then)
 
     def pause(self) -> None:
         """Stop writing: the transport has its window full."""
-        self._paused = True
+        self._writer.pause()
 
     def resume(self) -> None:
         """Go on writing: the transport has room."""
-        self._paused = False
-        self._flush()
+        self._writer.resume()
 
     def _gather(self, wire: bytes) -> None:
         # Small frames share a buffer: an object of its own for each would cost more memory than the frame.
@@ -177,7 +181,7 @@ class Outlet:
             self._queue.append(bytearray(wire))
 
     def _schedule_flush(self) -> None:
-        if not self._flush_is_due and not self._paused:
+        if not self._flush_is_due and not self._writer.full:
             self._flush_is_due = True
             self._loop.call_soon(self._flush)
 
@@ -191,11 +195,11 @@ class Outlet:
             self._queue.clear()
             self._urgent.clear()
             self._queued = 0
-        while (self._urgent or self._queue) and not self._paused:
+        while (self._urgent or self._queue) and not self._writer.full:
             data = self._next_write()
             self._queued -= len(data)
-            transport.write(data)
-        self._in_transport = transport.get_write_buffer_size()
+            self._writer.write(data)
+        self._in_transport = self._writer.buffered_bytes
         if self.over_bound:
             self._check_bound()
 

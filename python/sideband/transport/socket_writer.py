@@ -16,7 +16,6 @@ Piece: TypeAlias = bytes | bytearray | memoryview
 
 _VECTORS: Final = 64
 _HANDED_OVER_BYTES: Final = 4096
-_ENCRYPTED_WINDOW_BYTES: Final = 64 * 1024
 
 
 class SocketWriter:
@@ -28,21 +27,29 @@ class SocketWriter:
     Args:
         transport: the connection's; nobody else writes to it from here on.
         on_room: called whenever bytes that had to wait have left.
+        window_bytes: what a transport that is no plain socket is given ahead.
+
+    Attributes:
+        full: nothing more leaves before there is room; what is written waits.
     """
 
-    __slots__ = ("_begun", "_descriptor", "_on_room", "_paused", "_queue", "_transport", "_waiting")
+    __slots__ = ("_at_end", "_begun", "_descriptor", "_on_room", "_queue", "_transport", "_waiting", "full")
 
-    def __init__(self, transport: asyncio.Transport, on_room: Callable[[], None]) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, on_room: Callable[[], None], *, window_bytes: int = 64 * 1024
+    ) -> None:
         self._transport = transport
         self._on_room = on_room
         self._descriptor = _descriptor(transport)
         # The transport tells when the socket can be written again: it is given a little that it cannot write at once.
-        transport.set_write_buffer_limits(high=0 if self._descriptor >= 0 else _ENCRYPTED_WINDOW_BYTES)
+        window = 0 if self._descriptor >= 0 else window_bytes
+        transport.set_write_buffer_limits(high=window, low=window // 4)
         self._queue: deque[Piece] = deque()
         self._waiting = 0
         self._begun = False
+        self._at_end: Callable[[], None] | None = None
         # What the transport had to write before this was made goes first.
-        self._paused = self._descriptor >= 0 and transport.get_write_buffer_size() > 0
+        self.full = self._descriptor >= 0 and transport.get_write_buffer_size() > 0
 
     @property
     def buffered_bytes(self) -> int:
@@ -54,15 +61,23 @@ class SocketWriter:
         """Write behind everything else. The piece must not change until it has left."""
         self._queue.append(piece)
         self._waiting += len(piece)
-        if not self._paused:
+        if not self.full:
             self._flush()
 
     def write_first(self, piece: Piece) -> None:
         """Write ahead of what has not begun to leave."""
         self._queue.insert(1 if self._begun else 0, piece)
         self._waiting += len(piece)
-        if not self._paused:
+        if not self.full:
             self._flush()
+
+    def finish(self, then: Callable[[], None]) -> None:
+        """Call `then` once everything has left, at once when it has, and not at all when the connection is lost.
+
+        For what ends the connection or this side of it: the transport does not know what waits here.
+        """
+        self._at_end = then
+        self._flush()
 
     def drop(self) -> None:
         """Forget what has not begun to leave."""
@@ -76,17 +91,17 @@ class SocketWriter:
 
     def pause(self) -> None:
         """The transport has its window full."""
-        self._paused = True
+        self.full = True
 
     def resume(self) -> None:
         """The transport has room."""
-        self._paused = False
+        self.full = False
         self._flush()
         self._on_room()
 
     def _flush(self) -> None:
         transport, queue = self._transport, self._queue
-        while queue and not self._paused:
+        while queue and not self.full:
             if transport.is_closing():
                 queue.clear()
                 self._waiting = 0
@@ -98,6 +113,9 @@ class SocketWriter:
                 transport.write(piece)
             elif self._write_now():
                 self._hand_over()
+        if self._at_end is not None and not queue and not (self._descriptor >= 0 and self.full):
+            then, self._at_end = self._at_end, None
+            then()
 
     def _write_now(self) -> bool:
         """Write what the socket takes; tell whether it has taken less than was offered."""

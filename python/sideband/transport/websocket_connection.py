@@ -46,6 +46,7 @@ class WebSocketConnection(Connection):
         behind: bytes = b"",
     ) -> None:
         self._transport = transport
+        self._loop = asyncio.get_running_loop()
         self._max_message_bytes = max_message_bytes
         self._close_timeout_seconds = close_timeout_seconds
         self._ended = asyncio.Event()
@@ -188,7 +189,7 @@ class WebSocketConnection(Connection):
         protocol.write(wire.view())
         if protocol.buffered_bytes <= SEND_AHEAD_BYTES:
             return
-        room = asyncio.get_running_loop().create_future()
+        room = self._loop.create_future()
         self._senders.append(room)
         try:
             await room
@@ -213,7 +214,7 @@ class WebSocketConnection(Connection):
             if self._receiver is not None:
                 msg = "another task is receiving from this connection"
                 raise RuntimeError(msg)
-            self._receiver = asyncio.get_running_loop().create_future()
+            self._receiver = self._loop.create_future()
             try:
                 await self._receiver
             finally:

@@ -76,7 +76,6 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._close_timeout = close_timeout_seconds
         self._reading = True
-        self._finishing = False
         self._unanswered: bytes | None = None
         self._heard = False
         self._heartbeat = heartbeat_seconds
@@ -185,7 +184,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
     def _answer(self, payload: bytes) -> None:
         if self.closing:
             return
-        if self._writer.buffered_bytes:
+        if self._writer.full:
             # Only the latest is answered (RFC 6455, 5.5.3), so that pings cannot pile up here.
             self._unanswered = payload
         else:
@@ -206,8 +205,8 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._writer.drop()
         self._say_close(code, reason)
         self._end(code, "the message broke the WebSocket protocol or a limit")
-        if code in _NOTHING_FOLLOWS and not self._writer.buffered_bytes and self._transport.can_write_eof():
-            self._transport.write_eof()
+        if code in _NOTHING_FOLLOWS and self._transport.can_write_eof():
+            self._writer.finish(self._transport.write_eof)
 
     def _say_close(self, code: int, reason: str) -> None:
         if not self.closing:
@@ -217,10 +216,8 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._cut_later()
 
     def _finish(self) -> None:
-        self._finishing = True
         self._cut_later()
-        if not self._writer.buffered_bytes:
-            self._transport.close()
+        self._writer.finish(self._transport.close)
 
     def _cut_later(self) -> None:
         # Without it a connection over a dead network would live for a quarter of an hour.
@@ -234,13 +231,9 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._on_change()
 
     def _has_room(self) -> None:
-        if self._writer.buffered_bytes == 0:
-            if self._finishing:
-                self._transport.close()
-                return
-            if self._unanswered is not None and not self.closing:
-                payload, self._unanswered = self._unanswered, None
-                self._writer.write_first(control_frame(_OPCODE_PONG, payload, masked=self.masks))
+        if self._unanswered is not None and not self.closing and not self._writer.full:
+            payload, self._unanswered = self._unanswered, None
+            self._writer.write_first(control_frame(_OPCODE_PONG, payload, masked=self.masks))
         self._on_change()
 
     def _beat(self) -> None:
@@ -252,7 +245,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             self._heard = False
             self._timer = self._loop.call_later(interval, self._beat)
             return
-        if not self._writer.buffered_bytes:
+        if not self._writer.full:
             self._writer.write_first(control_frame(_OPCODE_PING, b"", masked=self.masks))
         self._timer = self._loop.call_later(interval / 2, self._check_pulse)
 
