@@ -207,7 +207,8 @@ class Session:
     def take(self, max_bytes: int, *, direct: bool = False) -> list[Frame]:
         """Return frames to send now, at most `max_bytes` together (one may be more); empty when there are none.
 
-        The bytes of streams come last, a chunk at a time: nothing else is sealed behind more than one.
+        The bytes of streams come last. Beside calls and events they leave a chunk at a time, so that nothing else is
+        sealed behind more than one.
 
         Args:
             max_bytes: bytes that may leave at once.
@@ -227,7 +228,7 @@ class Session:
         if self._peer is not None:
             self._peer.events.flush()
         if streams is not None and not self.connection.wants_write:
-            frames += streams.take()
+            frames += streams.take(behind_others=bool(frames))
         self._arm()
         return frames
 

@@ -59,7 +59,11 @@ class SessionStreams:
         self._keeper = keeper
         self._on_opened = on_opened
         self._outlives = link.resumable or link.keeps_streams
-        self._room = min(limits.chunk_bytes, link.max_frame_payload)
+        self._clock = options.clock.time
+        self._quiet_seconds = limits.quiet_seconds
+        self._quiet_from = 0.0
+        self._alone = min(limits.chunk_bytes, link.max_frame_payload)
+        self._together = max(self._alone, limits.batch_bytes)
         self._over = False
         self._engine = Streams(
             opener=session.connection.opener,
@@ -121,9 +125,19 @@ class SessionStreams:
                 stream.heard()
         self._keeper.settle()
 
-    def take(self) -> list[Frame]:
-        """Return what leaves now, once the connection has nothing else to send: credit, then at most one full chunk."""
-        frames = self._engine.take(self._room)
+    def take(self, *, behind_others: bool) -> list[Frame]:
+        """Return what leaves now, once the connection has nothing else to send: credit, then data.
+
+        A call or an event that comes up next must not wait behind much data. So it is one chunk at a time, unless the
+        session has carried nothing else for a while.
+
+        Args:
+            behind_others: whether something else leaves just before it.
+        """
+        now = self._clock()
+        if behind_others:
+            self._quiet_from = now + self._quiet_seconds
+        frames = self._engine.take(self._together if now >= self._quiet_from else self._alone)
         draining = self._keeper.draining
         if draining:
             draining.difference_update([stream for stream in draining if stream.sent()])

@@ -81,6 +81,7 @@ class Streams:
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.round_trip: float | None = None
+        self._round_trips: deque[float] = deque(maxlen=_ROUND_TRIPS)
         self._limits = limits
         self._clock = clock
         self._random = random
@@ -216,9 +217,9 @@ class Streams:
         return out
 
     def observe_round_trip(self, seconds: float) -> None:
-        """Tell a round trip that was measured elsewhere; the smallest one decides about the growth of windows."""
-        if self.round_trip is None or seconds < self.round_trip:
-            self.round_trip = seconds
+        """Tell a round trip that was measured; the smallest of the latest decides about the growth of windows."""
+        self._round_trips.append(seconds)
+        self.round_trip = min(self._round_trips)
 
     def pause(self) -> None:
         """The session is cut but may come back with the same keys. Idempotent."""
@@ -478,3 +479,5 @@ class Streams:
 
 
 _MAX_NAME_BYTES = 1024
+_ROUND_TRIPS = 8
+"""A path that is used to the full has longer round trips than an idle one, and needs the windows for them."""
