@@ -139,6 +139,25 @@ async def test_a_second_one_with_the_same_key_ends_the_first(platform: ServedPla
             second.finish()
 
 
+async def test_two_daemons_and_five_clients(platform: ServedPlatform, start: Start) -> None:
+    owners = [platform.add_daemon(), platform.add_daemon()]
+    with start("--json", who=owners[0]) as first, start("--json", who=owners[1]) as second:
+        for daemon in (first, second):
+            _event(daemon, "ready")
+        clients = [(owners[n % 2], _connect(platform, **_account(platform, owners[n % 2]))) for n in range(5)]
+        await asyncio.gather(*(peer.when_ready() for _, peer in clients))
+        answers = await asyncio.gather(*(peer.rpc.call("$sideband/info") for _, peer in clients))
+        assert [one["daemonId"] for one in answers] == [owner.daemon_id for owner, _ in clients]
+        stats = await asyncio.gather(*(peer.rpc.call("$sideband/stats") for _, peer in clients))
+        assert [one["connections"] for one in stats] == [3, 2, 3, 2, 3]
+        await asyncio.gather(*(peer.disconnect() for _, peer in clients))
+        for daemon, count in ((first, 3), (second, 2)):
+            daemon.process.send_signal(signal.SIGHUP)
+            said = [json.loads(line)["event"] for line in await asyncio.to_thread(daemon.finish)]
+            assert said.count("connected") == said.count("disconnected") == count
+            assert said[-1] == "stopping"
+
+
 async def test_once(platform: ServedPlatform, start: Start) -> None:
     with start("--json", "--once", who=platform.add_daemon()) as daemon:
         code = _event(daemon, "code")["code"]

@@ -92,11 +92,11 @@ async def _run(settings: DaemonSettings, output: DaemonOutput) -> int:
         else:
             stop.set_result(number.name)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            loop.add_signal_handler(number, end, number)
-        except NotImplementedError:  # Windows: Ctrl-C arrives as KeyboardInterrupt instead
-            break
+    if os.name != "nt":  # Ctrl-C arrives there as KeyboardInterrupt instead
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # nohup has asked for hangups to be ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, end, number)
     try:
         await running
     except asyncio.CancelledError:

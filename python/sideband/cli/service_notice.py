@@ -18,7 +18,7 @@ def notify_service_manager(*assignments: str) -> bool:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         # A leading @ stands for the zero byte of an abstract address.
         channel.sendto("\n".join(assignments).encode(), "\0" + address[1:] if address[0] == "@" else address)
     return True

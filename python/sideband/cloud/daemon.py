@@ -11,7 +11,7 @@ from typing_extensions import override
 from sideband.cloud.api import ControlPlane, check_credential
 from sideband.cloud.api_types import QuickConnectCode
 from sideband.cloud.builtin import BuiltinMethods
-from sideband.cloud.presence import CloudDaemonNegotiator, OnOffline, Presence, registered
+from sideband.cloud.presence import CloudDaemonNegotiator, OnOffline, RelayPresence, registered
 from sideband.errors import ConfigError, SidebandError
 from sideband.identity import FileIdentity, IdentityKeyPair
 from sideband.jwks import PublishedKeys
@@ -36,7 +36,7 @@ Authorize = Callable[[PeerIdentity | None], bool | Awaitable[bool]]
 class CloudServer(Server):
     """A daemon that the control plane knows. `listen` makes one."""
 
-    def __init__(self, server: RelayServer, plane: ControlPlane, api_key: str, presence: Presence) -> None:
+    def __init__(self, server: RelayServer, plane: ControlPlane, api_key: str, presence: RelayPresence) -> None:
         self._server = server
         self._plane = plane
         self._api_key = api_key
@@ -224,7 +224,7 @@ async def listen(
         options=settings,
         on_offline=tell_offline,
     )
-    presence = Presence(plane, api_key, daemon.id, tuple(relay_urls or ()), lambda: tell(on_online), tell_offline)
+    presence = RelayPresence(plane, api_key, daemon.id, tuple(relay_urls or ()), lambda: tell(on_online), tell_offline)
     negotiator = CloudDaemonNegotiator(
         daemon.id, keys, presence.next_params, limits or DaemonLimits(), presence=presence
     )

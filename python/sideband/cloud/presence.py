@@ -21,7 +21,7 @@ from sideband.peer.options import PeerOptions
 from sideband.peer.policies import RetryPolicy
 from sideband.peer.relay_negotiators import RelayDaemonNegotiator
 
-__all__ = ["CloudDaemonNegotiator", "OnOffline", "Presence", "registered"]
+__all__ = ["CloudDaemonNegotiator", "OnOffline", "RelayPresence", "registered"]
 
 OnOffline: TypeAlias = Callable[[BaseException], None]
 """Told why the relay connection was lost, or could not be had. Another try follows, unless the error is fatal."""
@@ -85,7 +85,7 @@ async def registered(
     )
 
 
-class Presence:
+class RelayPresence:
     """A daemon's connection parameters, and what is told about its connections.
 
     Args:
@@ -146,7 +146,7 @@ class Presence:
 class CloudDaemonNegotiator(RelayDaemonNegotiator):
     """A daemon's negotiator whose failures are judged by the table of docs/guide/cloud.md."""
 
-    presence: Presence = field(kw_only=True)
+    presence: RelayPresence = field(kw_only=True)
 
     @override
     def accepted(self) -> None:
