@@ -150,7 +150,12 @@ async def events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, s
 
 @asynccontextmanager
 async def serving(
-    store: InboxStore | None = None, *, clock: Clock | None = None, prefix: str = "", **config: Any
+    store: InboxStore | None = None,
+    *,
+    clock: Clock | None = None,
+    prefix: str = "",
+    port: int | None = None,
+    **config: Any,
 ) -> AsyncIterator[Served]:
     """Serve an inbox without rates, unless `config` sets some."""
     clock = clock or Clock()
@@ -166,5 +171,5 @@ async def serving(
     if prefix:
         outer = web.Application()
         outer.add_subapp(prefix, app)
-    async with TestServer(outer) as server, aiohttp.ClientSession() as http:
+    async with TestServer(outer, port=port) as server, aiohttp.ClientSession() as http:
         yield Served(inbox, server.make_url("/"), http, clock, server)
