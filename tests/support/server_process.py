@@ -56,3 +56,27 @@ def nats_server(folder: Path) -> ServerProcess:
         f'listen: "127.0.0.1:{port}"\nmax_payload: 2MB\njetstream {{ store_dir: "{folder / "jetstream"}" }}\n'
     )
     return ServerProcess(["nats-server", "-c", config], port, folder / "nats.log")
+
+
+def nginx(folder: Path, upstream: int, location: str) -> ServerProcess:
+    """A reverse proxy before `upstream`; `location` is what a block for all paths says beside proxy_pass."""
+    port = free_port()
+    for name in ("body", "proxy", "fastcgi", "uwsgi", "scgi"):
+        (folder / f"nginx-{name}").mkdir(exist_ok=True)
+    config = folder / "nginx.conf"
+    config.write_text(
+        f"""daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr;
+        events {{ worker_connections 256; }}
+        http {{
+          access_log off;
+          client_body_temp_path {folder}/nginx-body; proxy_temp_path {folder}/nginx-proxy;
+          fastcgi_temp_path {folder}/nginx-fastcgi; uwsgi_temp_path {folder}/nginx-uwsgi;
+          scgi_temp_path {folder}/nginx-scgi;
+          map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+          server {{
+            listen 127.0.0.1:{port}; client_max_body_size 2m;
+            location / {{ proxy_pass http://127.0.0.1:{upstream}; {location} }}
+          }}
+        }}"""
+    )
+    return ServerProcess(["nginx", "-c", config], port, folder / "nginx.log")
