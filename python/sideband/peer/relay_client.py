@@ -111,7 +111,12 @@ class RelayClient:
             TransportError: the connection was lost.
         """
         async with self._sending:
-            await self._connection.send_many(self.endpoint.seal(plaintexts))
+            connection = self._connection
+            masked = connection.masks_frames
+            if masked is None:
+                await connection.send_many(self.endpoint.seal(plaintexts))
+            else:
+                await connection.send_framed(self.endpoint.seal_framed(plaintexts, masked=masked))
 
     async def close(self) -> None:
         """Wipe the session's keys. The connection stays open."""

@@ -79,12 +79,21 @@ class RelayDaemon:
         """
         async with self._sending:
             connection = self._connection
-            sealed = self.endpoint.seal(session_id, plaintexts)
             if connection is None:
+                # This says more where the session is over.
+                self.endpoint.seal(session_id, plaintexts)
                 raise _lost(session_id)
+            masked = connection.masks_frames
             try:
                 # An accept or a signal that waits goes first: data must not overtake it.
-                await connection.send_many(self.endpoint.take_frames() + sealed)
+                if masked is None:
+                    sealed = self.endpoint.seal(session_id, plaintexts)
+                    await connection.send_many(self.endpoint.take_frames() + sealed)
+                else:
+                    wire = self.endpoint.seal_framed(session_id, plaintexts, masked=masked)
+                    if frames := self.endpoint.take_frames():
+                        await connection.send_many(frames)
+                    await connection.send_framed(wire)
             except TransportError:
                 raise _lost(session_id) from None
 

@@ -15,12 +15,14 @@ from sideband._native import (
     DaemonSession,
     EphemeralKeyPair,
     MessageBatch,
+    WireFrames,
     compute_fingerprint,
     decode_control,
     decode_frame,
     encode_handshake_init,
     encode_pong,
     process_handshake_accept,
+    seal_websocket_frames,
     verify_handshake_accept,
 )
 from sideband.daemon_id import check_daemon_id
@@ -46,6 +48,7 @@ DEFAULT_HANDSHAKE_TIMEOUT = 30.0
 MAX_HELD_FRAMES = 64
 """Data frames that may come before the trust policy has decided; more end the handshake."""
 
+_HEADER_BYTES = 13
 _HANDSHAKE_ACCEPT = 0x02
 _DATA = 0x03
 _PING = 0x10
@@ -140,20 +143,18 @@ class ClientEndpoint:
         Neighbouring Data frames are opened in one call, so that bulk data costs little more than its cryptography.
         """
         events: list[ClientEvent] = []
-        run: list[bytes] = []
-        for message in messages:
-            if self.ended:
-                return events
-            if len(message) > 13 and message[0] == _DATA and message[5:13] == self._sid_bytes:
-                run.append(message)
-                continue
+        place, size = 0, len(messages)
+        while place < size and not self.ended:
+            run = self._data_run(messages, place)
             if run:
-                self._receive_data(run, events)
-                run = []
-            if not self.ended:
-                self._receive_other(message, events)
-        if run:
-            self._receive_data(run, events)
+                if isinstance(messages, MessageBatch):
+                    self._receive_data(messages, place, place + run, events)
+                else:
+                    self._receive_data(messages[place : place + run], 0, run, events)
+                place += run
+            else:
+                self._receive_other(messages[place], events)
+                place += 1
         return events
 
     def establish(self) -> list[ClientEvent]:
@@ -182,7 +183,7 @@ class ClientEndpoint:
         ]
         held, self._held = self._held, []
         if held:
-            self._receive_data(held, events)
+            self._receive_data(held, 0, len(held), events)
         return events
 
     def seal(self, plaintexts: Iterable[Buffer | tuple[Buffer, ...]]) -> list[bytes]:
@@ -193,15 +194,20 @@ class ClientEndpoint:
                 `Established` and after the end, `payload_too_large` (nothing was spent), `sequence_error` when the
                 sequence numbers are used up; the session is over then.
         """
-        if self._session is None:
-            raise SbrpError(SbrpErrorCode.SESSION_CLEARED, f"there is no session to send on ({self.state.value})")
-        if self.state is ClientState.PAUSED:
-            raise SbrpError(SbrpErrorCode.SESSION_PAUSED, "the daemon lost its relay connection; send after it is back")
+        session = self._sealing_session()
         try:
-            return self._session.seal_frames(self.session_id, plaintexts)
+            return session.seal_frames(self.session_id, plaintexts)
         except SbrpError as error:
-            if error.code is SbrpErrorCode.SEQUENCE_ERROR:
-                self.close()
+            self._check_exhausted(error)
+            raise
+
+    def seal_framed(self, plaintexts: Iterable[Buffer | tuple[Buffer, ...]], *, masked: bool) -> WireFrames:
+        """As `seal`, as WebSocket frames in the memory that goes to the socket (`Connection.send_framed`)."""
+        session = self._sealing_session()
+        try:
+            return seal_websocket_frames(session, self.session_id, plaintexts, masked)
+        except SbrpError as error:
+            self._check_exhausted(error)
             raise
 
     @property
@@ -236,22 +242,46 @@ class ClientEndpoint:
             self._session.clear()
             self._session = None
 
-    def _receive_data(self, frames: list[bytes], events: list[ClientEvent]) -> None:
+    def _sealing_session(self) -> DaemonSession:
         if self._session is None:
-            self._hold(frames, events)
+            raise SbrpError(SbrpErrorCode.SESSION_CLEARED, f"there is no session to send on ({self.state.value})")
+        if self.state is ClientState.PAUSED:
+            raise SbrpError(SbrpErrorCode.SESSION_PAUSED, "the daemon lost its relay connection; send after it is back")
+        return self._session
+
+    def _check_exhausted(self, error: SbrpError) -> None:
+        if error.code is SbrpErrorCode.SEQUENCE_ERROR:
+            self.close()
+
+    def _data_run(self, messages: Sequence[bytes] | MessageBatch, start: int) -> int:
+        if isinstance(messages, MessageBatch):
+            return messages.data_run(start, self.session_id)
+        place = start
+        while place < len(messages):
+            message = messages[place]
+            if len(message) <= _HEADER_BYTES or message[0] != _DATA or message[5:13] != self._sid_bytes:
+                break
+            place += 1
+        return place - start
+
+    def _receive_data(
+        self, frames: Sequence[bytes] | MessageBatch, start: int, stop: int, events: list[ClientEvent]
+    ) -> None:
+        if self._session is None:
+            self._hold(frames[start:stop], events)
             return
         opened: list[bytes] = []
         try:
-            while frames:
+            while start < stop:
                 try:
-                    opened += self._session.open_frames(frames)
+                    opened += self._session.open_frames(frames, start, stop)
                     break
                 except SbrpBatchError as error:
                     opened += error.opened
                     if error.code is not SbrpErrorCode.SEQUENCE_ERROR:
                         raise
                     self.dropped_frames += 1
-                    frames = frames[error.index + 1 :]
+                    start += error.index + 1
         except SbrpError as error:
             if opened:
                 events.append(DataReceived(opened))
@@ -260,7 +290,7 @@ class ClientEndpoint:
         if opened:
             events.append(DataReceived(opened))
 
-    def _hold(self, frames: list[bytes], events: list[ClientEvent]) -> None:
+    def _hold(self, frames: Sequence[bytes], events: list[ClientEvent]) -> None:
         # Data may follow the accept at once, while a user is still comparing fingerprints.
         if self.state is not ClientState.DECIDING:
             text = "the daemon sent data before its accept"

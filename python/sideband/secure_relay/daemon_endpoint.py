@@ -16,12 +16,14 @@ from sideband._native import (
     ClientSession,
     IdentityKeyPair,
     MessageBatch,
+    WireFrames,
     decode_control,
     decode_frame,
     encode_handshake_accept,
     encode_pong,
     encode_signal,
     process_handshake_init,
+    seal_websocket_frames,
 )
 from sideband.daemon_id import check_daemon_id
 from sideband.errors import SbrpBatchError, SbrpError, SbrpErrorCode
@@ -40,6 +42,9 @@ from sideband.secure_relay.daemon_events import (
 from sideband.secure_relay.limits import DaemonLimits, TokenBucket
 
 __all__ = ["DaemonEndpoint"]
+
+_BULK_BYTES = 4096
+"""Messages of this size on average are opened where they lie; of smaller ones those of a session are put together."""
 
 _HANDSHAKE_INIT = 0x01
 _DATA = 0x03
@@ -158,6 +163,8 @@ class DaemonEndpoint:
 
         The Data frames of one session that lie between two other frames are opened in one call.
         """
+        if isinstance(messages, MessageBatch) and messages.nbytes >= _BULK_BYTES * len(messages):
+            return self._receive_bulk(messages)
         events: list[DaemonEvent] = []
         touched: list[int] = []
         for message in messages:
@@ -186,17 +193,22 @@ class DaemonEndpoint:
                 (nothing was spent), `payload_too_large` (nothing was spent), `sequence_error` when the sequence numbers
                 are used up; the session is over then.
         """
-        held = self._sessions.get(session_id)
-        if held is None:
-            raise SbrpError(SbrpErrorCode.SESSION_CLEARED, "the session has ended", session_id=session_id)
-        if held.paused:
-            text = "the relay connection is gone; send after it is back"
-            raise SbrpError(SbrpErrorCode.SESSION_PAUSED, text, session_id=session_id)
+        session = self._sealing_session(session_id)
         try:
-            return held.session.seal_frames(session_id, plaintexts)
+            return session.seal_frames(session_id, plaintexts)
         except SbrpError as error:
-            if error.code is SbrpErrorCode.SEQUENCE_ERROR:
-                self._drop(session_id, error.code, "", [], signal=_ERROR)
+            self._check_exhausted(session_id, error)
+            raise
+
+    def seal_framed(
+        self, session_id: int, plaintexts: Iterable[Buffer | tuple[Buffer, ...]], *, masked: bool
+    ) -> WireFrames:
+        """As `seal`, as WebSocket frames in the memory that goes to the socket (`Connection.send_framed`)."""
+        session = self._sealing_session(session_id)
+        try:
+            return seal_websocket_frames(session, session_id, plaintexts, masked)
+        except SbrpError as error:
+            self._check_exhausted(session_id, error)
             raise
 
     def end(self, session_id: int, *, shutdown: bool = False) -> None:
@@ -245,15 +257,51 @@ class DaemonEndpoint:
         for sid in touched:
             held = self._sessions[sid]
             frames, held.data_waiting = held.data_waiting, []
-            self._open(sid, held, frames, events)
+            self._open(sid, held, frames, 0, len(frames), events)
         touched.clear()
 
-    def _open(self, sid: int, held: _Held, frames: list[bytes], events: list[DaemonEvent]) -> None:
+    def _receive_bulk(self, batch: MessageBatch) -> list[DaemonEvent]:
+        events: list[DaemonEvent] = []
+        place, size = 0, len(batch)
+        while place < size:
+            sid = batch.session_of(place)
+            held = None if sid is None else self._sessions.get(sid)
+            if sid is None or held is None:
+                self._receive_other(batch[place], events)
+                place += 1
+            else:
+                stop = place + batch.data_run(place, sid)
+                self._open(sid, held, batch, place, stop, events)
+                place = stop
+        return events
+
+    def _sealing_session(self, session_id: int) -> ClientSession:
+        held = self._sessions.get(session_id)
+        if held is None:
+            raise SbrpError(SbrpErrorCode.SESSION_CLEARED, "the session has ended", session_id=session_id)
+        if held.paused:
+            text = "the relay connection is gone; send after it is back"
+            raise SbrpError(SbrpErrorCode.SESSION_PAUSED, text, session_id=session_id)
+        return held.session
+
+    def _check_exhausted(self, session_id: int, error: SbrpError) -> None:
+        if error.code is SbrpErrorCode.SEQUENCE_ERROR:
+            self._drop(session_id, error.code, "", [], signal=_ERROR)
+
+    def _open(
+        self,
+        sid: int,
+        held: _Held,
+        frames: list[bytes] | MessageBatch,
+        start: int,
+        stop: int,
+        events: list[DaemonEvent],
+    ) -> None:
         opened: list[bytes] = []
-        failure: SbrpError | None = None
-        while frames:
+        failure: SbrpBatchError | None = None
+        while start < stop:
             try:
-                opened += held.session.open_frames(frames)
+                opened += held.session.open_frames(frames, start, stop)
                 break
             except SbrpBatchError as error:
                 opened += error.opened
@@ -261,7 +309,7 @@ class DaemonEndpoint:
                     failure = error
                     break
                 self.counters.sequence_errors += 1
-                frames = frames[error.index + 1 :]
+                start += error.index + 1
         if opened:
             self._malformed_in_a_row = 0
             self._confirmed(sid, events)
@@ -274,9 +322,7 @@ class DaemonEndpoint:
         else:
             # The frame itself is malformed: the relay's doing, not the client's, so the session stays.
             self._malformed(failure, events)
-            rest = frames[failure.index + 1 :] if isinstance(failure, SbrpBatchError) else []
-            if rest:
-                self._open(sid, held, rest, events)
+            self._open(sid, held, frames, start + failure.index + 1, stop, events)
 
     def _receive_other(self, message: bytes, events: list[DaemonEvent]) -> None:
         try:
