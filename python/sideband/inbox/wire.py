@@ -41,7 +41,7 @@ CLOSE_CODES: Mapping[InboxErrorCode, int] = {
 }
 """How a WebSocket is closed for a refusal; 4403 instead of 4401 when it was signed for another kind."""
 
-STORE_RETRY_SECONDS = 5.0
+STORE_RETRY_SECONDS = 2.0
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
