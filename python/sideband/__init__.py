@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         CloudApiError,
         ConfigError,
         ConnectionClosed,
+        FileTransferError,
         IdentityRefusedError,
         IdentityStoreError,
         PeerError,
@@ -76,10 +77,12 @@ if TYPE_CHECKING:
     from sideband.transport import MemoryTransport, Transport, WebSocketTransport, memory_pair
 
 _HOMES = {
+    "sideband.allocator": ("tune_allocator",),
     "sideband.errors": (
         "CloudApiError",
         "ConfigError",
         "ConnectionClosed",
+        "FileTransferError",
         "IdentityRefusedError",
         "IdentityStoreError",
         "PeerError",
@@ -133,7 +136,7 @@ _HOMES = {
     "sideband.transport": ("MemoryTransport", "Transport", "WebSocketTransport", "memory_pair"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("cloud", "errors", "identity", "peer", "secure_relay", "transport")
+_MODULES = ("cloud", "errors", "identity", "peer", "secure_relay", "sharing", "transport")
 
 __all__ = [
     "CallResult",
@@ -146,6 +149,7 @@ __all__ = [
     "EventPolicy",
     "FileIdentity",
     "FileIdentityKeyStore",
+    "FileTransferError",
     "IdentityKeyPair",
     "IdentityKeyStore",
     "IdentityRefusedError",
@@ -188,6 +192,7 @@ __all__ = [
     "relay_daemon_negotiator",
     "rpc_method",
     "sbp_negotiator",
+    "tune_allocator",
 ]
 
 

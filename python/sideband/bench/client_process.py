@@ -5,6 +5,7 @@ import os
 import time
 from typing import Any
 
+from sideband.allocator import tune_allocator
 from sideband.bench.commands import answer_commands, run_worker
 from sideband.bench.daemon_process import take, write_all
 from sideband.identity import IdentityTrust, MemoryIdentityKeyStore
@@ -86,4 +87,5 @@ async def _receive(stream: Stream, size: int) -> None:
 
 
 if __name__ == "__main__":
+    tune_allocator()  # as the commands do
     run_worker(_main)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sideband.allocator import tune_allocator
 from sideband.bench.commands import run_worker
 from sideband.identity import generate_identity_key_pair
 from sideband.peer import (
@@ -93,4 +94,5 @@ async def _main(told: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    tune_allocator()  # as the commands do
     run_worker(_main)

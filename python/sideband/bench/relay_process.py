@@ -6,6 +6,7 @@ import sys
 
 from aiohttp import web
 
+from sideband.allocator import tune_allocator
 from sideband.bench.processes import serve_until_stdin_closes
 from sideband.jwks import LocalKeys
 from sideband.relay.config import RelayConfig
@@ -24,4 +25,5 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
+    tune_allocator()  # as the commands do
     asyncio.run(_main())

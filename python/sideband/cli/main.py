@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sideband.allocator import tune_allocator
 from sideband.cli import admin, identity, pins
 from sideband.cli import bench as bench_command
 from sideband.cli import call as call_command
@@ -57,6 +58,7 @@ app.add_typer(admin.app, name="admin")
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    tune_allocator()
     try:
         app()
     except KeyboardInterrupt:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from sideband.allocator import tune_allocator
 from sideband.cli.output import exit_code
 from sideband.errors import SidebandError
 
@@ -46,6 +47,7 @@ def run_child(main: Callable[[Parent], Awaitable[None]]) -> None:
     """
     parent = Parent(json.loads(_read_line()))
     try:
+        tune_allocator()
         asyncio.run(_run(main, parent))
     except BaseException as error:
         told = _first_of(error)
