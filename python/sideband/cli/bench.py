@@ -40,7 +40,7 @@ _MIB = 1 << 20
 
 def bench(
     target: Annotated[
-        str | None, typer.Argument(metavar="[TARGET]", help="A daemon to measure instead of this machine.")
+        str | None, typer.Argument(metavar="TARGET", help="A daemon to measure instead of this machine.")
     ] = None,
     size: Annotated[
         str | None,

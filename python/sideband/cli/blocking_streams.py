@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Final, TypeVar
 
-__all__ = ["READ_BYTES", "BlockingInput", "BlockingOutput"]
+__all__ = ["READ_BYTES", "BlockingInput", "BlockingOutput", "waiting_for_input"]
 
 READ_BYTES: Final = 256 * 1024
 """Read at once, at most."""
@@ -64,6 +66,33 @@ class BlockingOutput:
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
+
+
+@contextmanager
+def waiting_for_input() -> Iterator[None]:
+    """Let signals end the block at once, as KeyboardInterrupt, while it waits for somebody to type.
+
+    An event loop takes signals between two callbacks, and so never while a callback of it reads.
+    """
+
+    def end(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {name: signal.signal(name, end) for name in _SIGNALS if signal.getsignal(name) is not signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+            if os.name != "nt":
+                # As the event loop had set it, whose handlers may be among these.
+                signal.siginterrupt(name, False)
+
+
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class _Thread:

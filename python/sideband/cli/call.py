@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sideband.cli.blocking_streams import waiting_for_input
 from sideband.cli.running import run_command
 from sideband.cli.target import (
     CONNECT_SECONDS,
@@ -37,10 +38,8 @@ MAX_INPUT_BYTES = 16 * 1024 * 1024
 
 def call(
     target: TargetArgument,
-    method: Annotated[str, typer.Argument(help="Name of the method.")],
-    params: Annotated[
-        str | None, typer.Argument(metavar="[JSON]", help="Its parameters; - for standard input.")
-    ] = None,
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="Name of the method.")],
+    params: Annotated[str | None, typer.Argument(metavar="JSON", help="Its parameters; - for standard input.")] = None,
     call_timeout: Annotated[
         float, typer.Option("--call-timeout", metavar="SECONDS", min=0.1, help="How long the answer may take.")
     ] = 60.0,
@@ -94,7 +93,8 @@ def _parse(params: str) -> Any:
 
     text = params
     if params == "-":
-        text = sys.stdin.read(MAX_INPUT_BYTES + 1)
+        with waiting_for_input():
+            text = sys.stdin.read(MAX_INPUT_BYTES + 1)
         if len(text) > MAX_INPUT_BYTES:
             raise ConfigError(f"the parameters on standard input are over {MAX_INPUT_BYTES} bytes; use a stream")
     try:

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sideband.cloud.defaults import DEFAULT_API_URL, default_home
+from sideband.cli.blocking_streams import waiting_for_input
 from sideband.errors import ConfigError, IdentityStoreError
-from sideband.identity.private_file import read_private, replace_private
 
 __all__ = [
     "Config",
@@ -55,22 +54,22 @@ class Config:
 
 def config_path() -> Path:
     """Where the address and the API key are kept."""
-    return default_home() / "config.json"
+    return _home() / "config.json"
 
 
 def credentials_path() -> Path:
     """Where a user's token is kept."""
-    return default_home() / "credentials.json"
+    return _home() / "credentials.json"
 
 
 def identity_path() -> Path:
     """Where the daemon's identity key is kept."""
-    return default_home() / "identity.json"
+    return _home() / "identity.json"
 
 
 def pins_folder() -> Path:
     """Where the keys of daemons are pinned."""
-    return default_home() / "pins"
+    return _home() / "pins"
 
 
 def state_folder() -> Path:
@@ -120,6 +119,8 @@ def api_url(given: str | None = None) -> str:
     Raises:
         ConfigError: `config.json` cannot be read.
     """
+    from sideband.cloud.defaults import DEFAULT_API_URL
+
     return given or os.environ.get("SIDEBAND_API_URL") or load_config().api_url or DEFAULT_API_URL
 
 
@@ -166,9 +167,10 @@ def read_secret(file: Path, what: str) -> str:
     """
     try:
         if str(file) == "-":
-            secret = sys.stdin.readline(_MAX_SECRET_BYTES).strip()
+            with waiting_for_input():
+                secret = sys.stdin.readline(_MAX_SECRET_BYTES).strip()
         else:
-            with file.open(encoding="utf-8") as opened:
+            with waiting_for_input(), file.open(encoding="utf-8") as opened:
                 secret = opened.readline(_MAX_SECRET_BYTES).strip()
     except OSError as error:
         raise ConfigError(f"{what} cannot be read from {file}: {error.strerror}") from None
@@ -177,6 +179,12 @@ def read_secret(file: Path, what: str) -> str:
     if not secret:
         raise ConfigError(f"{what} was to be read from {file}, and there is nothing in its first line")
     return secret
+
+
+def _home() -> Path:
+    from sideband.cloud.defaults import default_home
+
+    return default_home()
 
 
 def _folder(name: str, of_platform: str) -> Path:
@@ -190,6 +198,8 @@ def _folder(name: str, of_platform: str) -> Path:
 
 
 def _load(path: Path, kind: str) -> dict[str, Any]:
+    from sideband.identity.private_file import read_private
+
     try:
         content = read_private(path)
     except IdentityStoreError as error:
@@ -216,6 +226,8 @@ def _text(path: Path, fields: dict[str, Any], name: str) -> str | None:
 
 
 def _save(path: Path, kind: str, fields: dict[str, str]) -> Path:
+    from sideband.identity.private_file import replace_private
+
     try:
         replace_private(path, json.dumps({"v": VERSION, "kind": kind, **fields}, indent=1).encode() + b"\n")
     except IdentityStoreError as error:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from sideband.cli.blocking_streams import BlockingInput
 from sideband.cli.target import (
     CONNECT_SECONDS,
     ApiOption,
@@ -35,6 +36,7 @@ mismatch, 5 offline, 130 interrupted.
 """
 
 MAX_SHOWN = 4_000
+MAX_LINE_BYTES = 16 * 1024 * 1024
 _HELP = """\
 methods                  the methods that the daemon has
 describe METHOD          what it takes
@@ -118,6 +120,12 @@ class _Shown:
         else:
             print(text, flush=True)
 
+    def error(self, error: Exception) -> None:
+        from sideband.cli.shown import shown_lines
+
+        told = shown_lines(str(error))
+        self.event("error", f"error: {told}", error=type(error).__name__, message=str(error))
+
     def text(self, text: str) -> None:
         if not self._json:
             print(text, flush=True)
@@ -159,7 +167,7 @@ class _Talk:
                     await act(rest.strip())
                 except SidebandError as error:
                     failed = True
-                    self._show.event("error", f"error: {error}", error=type(error).__name__, message=str(error))
+                    self._show.error(error)
         return failed
 
     async def _help(self, _: str) -> None:
@@ -236,8 +244,17 @@ async def _typed() -> AsyncIterator[str]:
 
 
 async def _piped() -> AsyncIterator[str]:
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        yield line
+    from sideband.errors import ConfigError
+
+    source, held = BlockingInput(sys.stdin.fileno()), b""
+    while data := await source.read():
+        *lines, held = (held + data).split(b"\n")
+        for line in lines:
+            yield line.decode(errors="replace")
+        if len(held) > MAX_LINE_BYTES:
+            raise ConfigError(f"a line of standard input is over {MAX_LINE_BYTES} bytes")
+    if held:
+        yield held.decode(errors="replace")
 
 
 def _above_the_prompt() -> AbstractContextManager[Any]:

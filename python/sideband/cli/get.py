@@ -43,9 +43,9 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 authentication, 4 identity mismatch, 5 o
 
 def get(
     target: TargetArgument,
-    path: Annotated[str, typer.Argument(help="File or folder, relative to what is shared.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="File or folder, relative to what is shared.")],
     destination: Annotated[
-        str, typer.Argument(metavar="[DEST]", help="Where it goes: a name, or a folder that takes it in.")
+        str, typer.Argument(metavar="DEST", help="Where it goes: a name, or a folder that takes it in.")
     ] = "",
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="A folder, with all that is in it.")] = False,
     replace: Annotated[bool, typer.Option("--replace", "-f", help="Replace files that are there already.")] = False,

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from sideband.cli.blocking_streams import waiting_for_input
 from sideband.cli.running import run_command
 from sideband.cli.target import ApiOption, JsonOption, TokenFileOption
 
@@ -56,9 +57,14 @@ async def _login(file: Path | None, api: str | None, *, json_output: bool) -> in
 
 def _token(file: Path | None) -> str:
     from sideband.cli import config
+    from sideband.errors import ConfigError
 
     if file is None and not os.environ.get("SIDEBAND_TOKEN"):
         if sys.stdin.isatty():
-            return getpass.getpass("token (not shown): ", stream=sys.stderr).strip()
+            with waiting_for_input():
+                token = getpass.getpass("token (not shown): ", stream=sys.stderr).strip()
+            if not token:
+                raise ConfigError("no token was typed")
+            return token
         file = Path("-")
     return config.user_token(file)

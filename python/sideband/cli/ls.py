@@ -40,7 +40,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 authentication, 4 identity mismatch, 5 o
 
 def ls(
     target: TargetArgument,
-    path: Annotated[str, typer.Argument(help="Folder or file, relative to what is shared.")] = "",
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Folder or file, relative to what is shared.")] = "",
     api: ApiOption = None,
     token_file: TokenFileOption = None,
     timeout: TimeoutOption = CONNECT_SECONDS,

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from sideband.cli.shown import shown_lines
 from sideband.errors import (
+    BridgeError,
     CloudApiError,
     ConfigError,
     IdentityRefusedError,
+    InboxError,
     ProcessError,
     SbrpError,
     SbrpErrorCode,
@@ -32,6 +35,7 @@ __all__ = [
     "EXIT_OK",
     "EXIT_USAGE",
     "console",
+    "event_line",
     "exit_code",
     "print_error",
     "print_event",
@@ -59,6 +63,12 @@ def exit_code(error: SidebandError) -> int:
         return EXIT_AUTHENTICATION
     if isinstance(error, CloudApiError):
         return EXIT_AUTHENTICATION if error.status in (401, 403) else EXIT_FAILURE
+    if isinstance(error, InboxError):
+        return EXIT_USAGE if error.code == "SHADE_VALIDATION" else EXIT_FAILURE
+    if isinstance(error, BridgeError):
+        if error.http_status == 401 or error.ws_close_code in (4401, 4403):
+            return EXIT_AUTHENTICATION
+        return EXIT_OFFLINE if error.kind in ("network", "timeout", "unavailable") else EXIT_FAILURE
     if isinstance(error, TransportError):
         if error.kind == "authentication_failed":
             return EXIT_AUTHENTICATION
@@ -84,7 +94,15 @@ def console(*, stderr: bool = False) -> Console:
 
 def print_event(event: str, **fields: Any) -> None:
     """Print one line of `--json` output."""
-    print(json.dumps({"v": 1, "event": event, **fields}, ensure_ascii=False), flush=True)
+    print(event_line(event, **fields), flush=True)
+
+
+def event_line(event: str, **fields: Any) -> str:
+    """Return one line of `--json` output, in which nothing can steer a terminal."""
+    content = {"v": 1, "event": event, **fields}
+    text = json.dumps(content, ensure_ascii=False)
+    # JSON itself escapes the first 32 control characters only.
+    return text if text.isprintable() else json.dumps(content)
 
 
 def print_error(error: SidebandError, *, json_output: bool) -> None:
@@ -92,7 +110,7 @@ def print_error(error: SidebandError, *, json_output: bool) -> None:
     if json_output:
         print_event("error", error=type(error).__name__, message=str(error), exit_code=exit_code(error))
     else:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {shown_lines(str(error))}", file=sys.stderr, flush=True)
 
 
 @contextmanager

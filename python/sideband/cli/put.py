@@ -48,7 +48,10 @@ def put(
     target: TargetArgument,
     file: Annotated[str, typer.Argument(metavar="FILE", help="File or folder.")],
     path: Annotated[
-        str, typer.Argument(help="Where it goes, relative to what is shared: a name, or a folder that takes it in.")
+        str,
+        typer.Argument(
+            metavar="PATH", help="Where it goes, relative to what is shared: a name, or a folder that takes it in."
+        ),
     ] = "",
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="A folder, with all that is in it.")] = False,
     replace: Annotated[bool, typer.Option("--replace", "-f", help="Replace files that are there already.")] = False,

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sideband.cli.output import EXIT_INTERRUPTED, EXIT_OK, print_event, reporting_errors
-from sideband.cloud.defaults import DEFAULT_API_URL
 from sideband.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -109,6 +108,7 @@ async def _run(settings: ServerSettings, json_output: bool) -> int:
 
 
 def _announce(endpoints: Endpoints, json_output: bool) -> None:
+    from sideband.cloud.defaults import DEFAULT_API_URL
     from sideband.server.first_account import API_KEY_FILE, TOKEN_FILE, first_credentials
 
     first = first_credentials(endpoints.data_dir)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["shown"]
+__all__ = ["shown", "shown_lines"]
 
 
 def shown(text: str) -> str:
@@ -14,6 +14,11 @@ def shown(text: str) -> str:
     if text.isprintable() and "\\" not in text:
         return text
     return "".join(_letter(letter) for letter in text)
+
+
+def shown_lines(text: str) -> str:
+    """Return text of several lines of ours, in which names may come from elsewhere, as `shown` does line by line."""
+    return "\n".join(shown(line) for line in text.split("\n"))
 
 
 def _letter(letter: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import typer
 
 from sideband.cli import config
+from sideband.cli.shown import shown
 from sideband.errors import ConfigError, IdentityRefusedError, PeerError, SidebandError
 
 if TYPE_CHECKING:
@@ -166,6 +168,7 @@ async def open_peer(
     )
     if before_ready is not None:
         before_ready(peer)
+    remove = peer.on("reconnecting", _telling_once(peer, timeout))
     try:
         try:
             async with asyncio.timeout(timeout):
@@ -174,6 +177,8 @@ async def open_peer(
             raise _not_in_time(peer, target, timeout) from None
         except IdentityRefusedError as error:
             raise _told(error, target) from None
+        finally:
+            remove()
         yield peer
     finally:
         await peer.disconnect()
@@ -195,6 +200,20 @@ def checked_fingerprint(text: str) -> str:
     if not _FINGERPRINT.fullmatch(given):
         raise ConfigError("a fingerprint is SHA256: and 32 pairs of hex digits, as `sideband identity` shows it")
     return given
+
+
+def _telling_once(peer: Peer, timeout: float) -> Callable[[int, float], None]:
+    """Return a listener that tells somebody at a terminal why nothing happens yet."""
+    told = not sys.stderr.isatty()
+
+    def tell(_attempt: int, _delay: float) -> None:
+        nonlocal told
+        if not told and peer.error is not None:
+            told = True
+            text = f"{shown(str(peer.error))}; trying again, for up to {timeout:g} s"
+            print(text, file=sys.stderr, flush=True)
+
+    return tell
 
 
 def _not_in_time(peer: Peer, target: Target, timeout: float) -> SidebandError:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sideband.cli.output import console, exit_code, print_event
-from sideband.cli.shown import shown
+from sideband.cli.output import console, event_line, exit_code, print_event
+from sideband.cli.shown import shown_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +90,7 @@ class TransferOutput:
         if not self._json:
             return
         if self._events_on_stderr:
-            print(json.dumps({"v": 1, "event": event, **fields}, ensure_ascii=False), file=sys.stderr, flush=True)
+            print(event_line(event, **fields), file=sys.stderr, flush=True)
         else:
             print_event(event, **fields)
 
@@ -100,7 +99,7 @@ class TransferOutput:
         if self._json:
             self.event("error", error=type(error).__name__, message=str(error), exit_code=exit_code(error))
         else:
-            self._print(f"error: {_shown_lines(str(error))}", error=True)
+            self._print(f"error: {shown_lines(str(error))}", error=True)
 
     def line(self, text: str) -> None:
         """Something for people, on standard output. What comes from elsewhere is `shown` by the caller."""
@@ -167,11 +166,6 @@ def size_text(size: int, seconds: float | None = None) -> str:
     if seconds is not None and seconds > 0:
         text += f" in {seconds:.1f} s ({_scaled(size / seconds)}/s)"
     return text
-
-
-def _shown_lines(text: str) -> str:
-    # Some errors have several lines of ours; names in them may come from elsewhere.
-    return "\n".join(shown(line) for line in text.split("\n"))
 
 
 def _scaled(size: float) -> str:
