@@ -33,7 +33,7 @@ async def moved(peer: Peer) -> str:
     return peer.path or "" if (peer.path or "").startswith("direct:") else await path
 
 
-@pytest.mark.parametrize("transport", ["tcp", "quic"])
+@pytest.mark.parametrize("transport", ["tcp", "quic", "webrtc"])
 async def test_a_session_moves_and_the_relay_is_let_go(world: World, transport: str) -> None:
     served: list[Peer] = []
 

@@ -7,8 +7,9 @@ import contextlib
 import ipaddress
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
@@ -22,6 +23,9 @@ from sideband.errors import ConfigError, SidebandError, TransportError
 from sideband.peer.clock import Clock
 from sideband.peer.link import LinkInfo
 from sideband.transport import Connection, Listener
+
+if TYPE_CHECKING:
+    from sideband.transport.webrtc import WebRtcOffer
 
 __all__ = ["Channel", "Channels", "may_dial", "own_addresses"]
 
@@ -78,12 +82,17 @@ class Channels:
         self._dials: set[asyncio.Task[None]] = set()
         self._releasing: asyncio.Task[None] | None = None
         self._ready: dict[bytes, Channel] = {}
+        self._webrtc: WebRtcOffer | None = None
         self._inbound: set[Connection] = set()
         self._kept: bytes | None = None
         self._closed = False
 
-    async def gather(self) -> Offer:
-        """Begin to listen, and return what the other side has to know."""
+    async def gather(self, remote: Offer | None = None) -> Offer:
+        """Begin to listen, and return what the other side has to know.
+
+        Args:
+            remote: what that side has told already, on the daemon.
+        """
         policy = self._policy
         hosts = own_addresses(loopback=policy.loopback) if policy.host_candidates else []
         given = [address for address in policy.addresses if "://" not in address]
@@ -93,18 +102,21 @@ class Channels:
                 port = await self._listen(name, policy.ports.get(name, 0))
                 if port is not None:
                     candidates += [_endpoint(name, host, port) for host in (*hosts, *given)]
-        return Offer(self._key.public_key, tuple(candidates[:MAX_CANDIDATES]))
+        description = await self._describe("" if remote is None else remote.description)
+        return Offer(self._key.public_key, tuple(candidates[:MAX_CANDIDATES]), description)
 
     def reach(self, remote: Offer) -> None:
         """Dial what the other side offers, all at once, and let its own dialling in."""
         if self._remote.done() or self._closed:
             return
         self._remote.set_result(remote)
+        if self._webrtc is not None and remote.description:
+            self._run(self._meet(self._webrtc, remote))
         for candidate in remote.candidates[:MAX_CANDIDATES]:
             name = candidate.partition("://")[0]
             if name in ("tcp", "quic") and name in self._policy.transports:
                 if may_dial(candidate, loopback=self._policy.loopback):
-                    self._dial_soon(candidate)
+                    self._run(self._dial(candidate))
                 else:
                     _log.info("a candidate was not dialled: its address is not one for other machines")
 
@@ -134,6 +146,33 @@ class Channels:
             _log.debug("not offered: %s", error)
         return port or None
 
+    async def _describe(self, offer: str) -> str:
+        policy = self._policy
+        if "webrtc" not in policy.transports or not (self._client or offer):
+            return ""
+        try:
+            from sideband.transport.webrtc import WebRtcOffer
+        except ConfigError as error:
+            _log.debug("not offered: %s", error)
+            return ""
+        servers = [(server.url, server.username, server.credential) for server in policy.ice_servers]
+        self._webrtc = WebRtcOffer(servers, host_candidates=policy.host_candidates)
+        try:
+            return await (self._webrtc.offer() if self._client else self._webrtc.answer(offer))
+        except TransportError as error:
+            _log.info("WebRTC is not tried: %s", error)
+            return ""
+
+    async def _meet(self, webrtc: WebRtcOffer, remote: Offer) -> None:
+        try:
+            if self._client:
+                await webrtc.accept(remote.description)
+            connection = await webrtc.connection()
+        except TransportError as error:
+            _log.debug("WebRTC did not connect: %s", error)
+            return
+        await self._settle(connection, remote, initiator=self._client)
+
     async def _accepted(self, connection: Connection) -> None:
         if self._closed or self._kept is not None or len(self._inbound) >= MAX_INBOUND:
             abort(connection)
@@ -153,15 +192,16 @@ class Channels:
         except (ConfigError, TransportError) as error:
             _log.debug("a candidate did not connect: %s", error)
             return
+        await self._settle(connection, await self._remote, initiator=True)
+
+    async def _settle(self, connection: Connection, remote: Offer, *, initiator: bool) -> None:
+        channel: Channel | None = None
         try:
-            channel = await self._open(connection, await self._remote, initiator=True)
-        except BaseException:
-            abort(connection)
-            await connection.close()
-            raise
-        if channel is None:
-            abort(connection)
-            await connection.close()
+            channel = await self._open(connection, remote, initiator=initiator)
+        finally:
+            if channel is None:
+                abort(connection)
+                await connection.close()
 
     async def _open(self, connection: Connection, remote: Offer, *, initiator: bool) -> Channel | None:
         trusted = Trusted(exact_key=remote.key, name=self._attempt.hex())
@@ -198,6 +238,9 @@ class Channels:
         for channel in others:
             await channel.link.drop()
         await asyncio.gather(*dials, return_exceptions=True)
+        if self._webrtc is not None and (kept is None or kept.transport != "webrtc"):
+            await self._webrtc.close()
+            self._webrtc = None
         if kept is not None:
             # The channel that was chosen may be one that a listener here accepted.
             for listener in self._listeners:
@@ -209,8 +252,8 @@ class Channels:
         for listener in listeners:
             await listener.close()
 
-    def _dial_soon(self, candidate: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._dial(candidate), name="sideband direct dial")
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="sideband direct dial")
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
 

@@ -31,8 +31,8 @@ _log = logging.getLogger("sideband.direct")
 class ChannelSource(Protocol):
     """What finds channels for one attempt; `Channels` does."""
 
-    async def gather(self) -> machine.Offer:
-        """Return what the other side has to know."""
+    async def gather(self, remote: machine.Offer | None = None) -> machine.Offer:
+        """Return what the other side has to know; on the daemon, with what the client has told."""
 
     def reach(self, remote: machine.Offer) -> None:
         """Try to connect."""
@@ -214,7 +214,7 @@ class SessionUpgrade:
         source = self._new_source(attempt)
         # A little longer than the client, who alone gives up.
         self._arm(self._policy.timeout * 1.5)
-        own = await source.gather()
+        own = await source.gather(remote)
         self.perform(self.state.answer(own))
         source.reach(remote)
 
