@@ -87,7 +87,7 @@ __all__ = [
 ]
 
 BLOCK_SIZE: int
-"""Bytes of the memory that WebSockets are read into and written from at once: four of the largest SBRP frames."""
+"""Bytes of the memory that WebSockets are read into and written from at once: ten of the largest SBRP frames."""
 POOL_BLOCKS: int
 """Most blocks that are kept for reuse while nobody uses them: about 16 MiB."""
 MAX_FRAME_SIZE: int

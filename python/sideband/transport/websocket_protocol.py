@@ -16,7 +16,7 @@ from sideband.transport.socket_writer import Piece, SocketWriter
 
 __all__ = ["RECEIVE_AHEAD_BYTES", "SEND_AHEAD_BYTES", "WebSocketProtocol", "control_frame"]
 
-RECEIVE_AHEAD_BYTES: Final = 512 * 1024
+RECEIVE_AHEAD_BYTES: Final = 1024 * 1024
 """With so much received and not taken, each message counting 64 bytes more, nothing is read."""
 SEND_AHEAD_BYTES: Final = 256 * 1024
 """With more than this waiting to leave the process, senders wait until a quarter of it is left."""

@@ -11,10 +11,10 @@ use crate::lock::wait;
 
 const PAGE: usize = 4096;
 
-/// Bytes of a block: room for four of the largest SBRP frames, in whole pages.
-pub const BLOCK_SIZE: usize = (4 * (MAX_FRAME_SIZE + MAX_HEADER_SIZE)).next_multiple_of(PAGE);
+/// Bytes of a block: room for ten of the largest SBRP frames, in whole pages.
+pub const BLOCK_SIZE: usize = (10 * (MAX_FRAME_SIZE + MAX_HEADER_SIZE)).next_multiple_of(PAGE);
 /// Most blocks that are kept while nobody uses them; about 16 MiB.
-pub const POOL_BLOCKS: usize = 64;
+pub const POOL_BLOCKS: usize = 24;
 /// What is smaller than this has memory of its own, which the allocator reuses well by itself.
 const SMALL: usize = 32 * 1024;
 
