@@ -21,6 +21,12 @@ SERVERS = pytest.mark.servers
 OpenStore = Callable[[], Awaitable[InboxStore]]
 
 
+@pytest.fixture(autouse=True)
+def _everything_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A record that cannot be made fails only where somebody listens."""
+    caplog.set_level("DEBUG", "sideband")
+
+
 @pytest.fixture
 async def postgres_url() -> AsyncIterator[str]:
     server = os.environ.get("SIDEBAND_TEST_POSTGRES_URL")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sideband.allocator import tune_allocator
-from sideband.cli import admin, identity, pins
+from sideband.cli import admin, identity, inbox, pins
 from sideband.cli import bench as bench_command
 from sideband.cli import call as call_command
 from sideband.cli import connect as connect_command
@@ -53,6 +53,7 @@ app.command("bench", epilog=bench_command.EPILOG)(bench_command.bench)
 app.command("call", epilog=call_command.EPILOG)(call_command.call)
 app.add_typer(identity.app, name="identity")
 app.add_typer(pins.app, name="pins")
+app.add_typer(inbox.app, name="inbox")
 app.add_typer(admin.app, name="admin")
 
 

@@ -95,7 +95,7 @@ class Inbox:
             signed_at=signed.signed_at,
             limit=self.config.max_addresses,
         )
-        _log.info("inbox.registered", extra={"created": created})
+        _log.info("inbox.registered", extra={"first": created})
         return created
 
     async def put(self, address: str, body: Mapping[str, Any]) -> tuple[str, Receipt]:

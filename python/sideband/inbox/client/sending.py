@@ -19,7 +19,7 @@ import aiohttp
 from yarl import URL
 
 from sideband._native import IdentityKeyPair
-from sideband.errors import BridgeError, StoreError
+from sideband.errors import BridgeError, InboxError, StoreError
 from sideband.inbox.address import normalise_address
 from sideband.inbox.client.bridge import RECONNECT
 from sideband.inbox.client.bridges import MAX_PAGE_BYTES
@@ -27,10 +27,11 @@ from sideband.inbox.client.messages import IncomingMessage, parse_message
 from sideband.inbox.client.outgoing import MemoryOutgoingQueue, OutgoingMessage, OutgoingQueue
 from sideband.inbox.client.requests import InboxOrigin, network_error, read_body, refusal
 from sideband.inbox.envelopes import SignedEnvelopeKey
+from sideband.inbox.signing import KEY_BYTES, SIGNATURE_BYTES, decode_base64
 from sideband.peer.clock import Clock, LoopClock
 from sideband.peer.policies import RetryPolicy
 
-__all__ = ["FetchedPage", "InboxClient", "PutReceipt"]
+__all__ = ["FetchedPage", "InboxClient", "PublishedKeys", "PutReceipt"]
 
 REQUEST_SECONDS = 30.0
 """How long one request may take."""
@@ -65,6 +66,22 @@ class FetchedPage:
     messages: list[IncomingMessage]
     cursor: int
     has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedKeys:
+    """What the server says of an address: nothing of it is verified.
+
+    Attributes:
+        address: in its one form.
+        signing_key: the owner's Ed25519 key, 32 bytes; compare it with what you know, such as a pinned one.
+        envelope_key: what to seal to, once `verify` has found it signed by the key you know; None when none is
+            published.
+    """
+
+    address: str
+    signing_key: bytes
+    envelope_key: SignedEnvelopeKey | None
 
 
 class InboxClient:
@@ -201,6 +218,29 @@ class InboxClient:
         status, _ = await self._ask("POST", self._route("register"), self._origin.signed(fields))
         return status == 201
 
+    async def lookup(self, address: str) -> PublishedKeys:
+        """Return what the server says of the keys of `address`.
+
+        Raises:
+            BridgeError: nobody owns the address (404), or the request failed.
+            InboxError: `address` is none.
+        """
+        address = normalise_address(address)
+        _, answer = await self._ask("GET", self._route(address, "key"), None)
+        if answer.get("address") != address:
+            raise BridgeError("protocol", "the inbox's answer is about another address")
+        try:
+            signing_key = decode_base64(answer.get("signingKey"), "signingKey", size=KEY_BYTES)
+            key = None
+            if "envelopeKey" in answer:
+                key = SignedEnvelopeKey(
+                    decode_base64(answer["envelopeKey"], "envelopeKey", size=KEY_BYTES),
+                    decode_base64(answer.get("envelopeKeySignature"), "envelopeKeySignature", size=SIGNATURE_BYTES),
+                )
+        except InboxError as error:
+            raise BridgeError("protocol", f"the inbox's answer has wrong keys: {error}") from None
+        return PublishedKeys(address, signing_key, key)
+
     async def fetch(self, address: str, since: int = 0, limit: int | None = None) -> FetchedPage:
         """Return messages of an own address above the cursor `since`, oldest first. Fetching deletes nothing.
 
@@ -305,11 +345,12 @@ class InboxClient:
             _LOG.exception("on_refused raised")
 
     async def _ask(
-        self, method: str, url: URL, fields: Mapping[str, Any], *, limit: int = _MAX_ANSWER_BYTES
+        self, method: str, url: URL, fields: Mapping[str, Any] | None, *, limit: int = _MAX_ANSWER_BYTES
     ) -> tuple[int, dict[str, Any]]:
         session = self._opened()
         # As a file: aiohttp warns of bytes beyond 1 MiB, and a message of 1 MiB is more in base64.
-        body, headers = io.BytesIO(json.dumps(fields).encode()), {"Content-Type": "application/json"}
+        body = None if fields is None else io.BytesIO(json.dumps(fields).encode())
+        headers = {} if fields is None else {"Content-Type": "application/json"}
         try:
             async with (
                 asyncio.timeout(REQUEST_SECONDS),
