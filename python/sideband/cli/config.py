@@ -209,7 +209,7 @@ def _load(path: Path, kind: str) -> dict[str, Any]:
     # `from None`: the context of a parse error would carry the secrets.
     try:
         fields = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _broken(path, "it is no JSON") from None
     if not isinstance(fields, dict) or fields.get("kind") != kind:
         raise _broken(path, f"its kind is not {kind}")

@@ -101,12 +101,10 @@ def resolve_target(text: str) -> Target:
     if _DAEMON_ID.fullmatch(text):
         return Target(daemon_id=text)
     if text.startswith(("http://", "https://")):
-        address = urlsplit(text)
-        letters = normalize_code(parse_qs(address.fragment).get("qc", [""])[0])
-        if letters is not None and address.hostname:
-            base = address.path.removesuffix("/").removesuffix("/connect")
-            return Target(code=format_code(letters), api_url=f"{address.scheme}://{address.netloc}{base}")
-        raise ConfigError("this address holds no code; copy it whole, with what stands behind the #")
+        target = _of_address(text)
+        if target is None:
+            raise ConfigError("this address holds no code; copy it whole, with what stands behind the #")
+        return target
     letters = normalize_code(text)
     if letters is None:
         raise ConfigError(
@@ -114,6 +112,21 @@ def resolve_target(text: str) -> Target:
             "with d_; `sideband daemon` prints them on the machine to reach"
         )
     return Target(code=format_code(letters))
+
+
+def _of_address(text: str) -> Target | None:
+    from sideband.control.ids import format_code, normalize_code
+
+    try:
+        address = urlsplit(text)
+        host = address.hostname
+    except ValueError:
+        return None
+    letters = normalize_code(parse_qs(address.fragment).get("qc", [""])[0])
+    if letters is None or not host:
+        return None
+    base = address.path.removesuffix("/").removesuffix("/connect")
+    return Target(code=format_code(letters), api_url=f"{address.scheme}://{address.netloc}{base}")
 
 
 @asynccontextmanager
