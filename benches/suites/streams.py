@@ -37,6 +37,7 @@ def _paths(settings: Settings) -> Iterator[AbstractContextManager[Path]]:
     yield our_path()
     yield bare_path()
     yield bare_path(WSS, tls=True)
+    yield bare_path(f"{AIOHTTP}, allocator as ours", tuned=True)
     if settings.pypi:
         rivals = rivals_environment()
         yield zmq_path(rivals)

@@ -4,7 +4,9 @@ Imports nothing but the standard library, so that rivals with an environment of 
 """
 
 import asyncio
+import importlib
 import json
+import site
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -22,13 +24,9 @@ def run_worker(main: Callable[[dict[str, Any]], Coroutine[Any, Any, None]]) -> N
     told = json.loads(sys.stdin.readline())
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if told.get("loop") == "uvloop":
-        import site
-
         # At the end of the path: it is for what this environment lacks.
         site.addsitedir(told["site"])
-        import uvloop  # type: ignore[import-not-found]  # in the rivals' environment, not in ours
-
-        factory = uvloop.new_event_loop
+        factory = importlib.import_module("uvloop").new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main(told))
 

@@ -3,10 +3,11 @@
 import asyncio
 import gc
 import json
+import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -83,7 +84,12 @@ class ServerProcess:
 
 @contextmanager
 def started(
-    name: str, module: str, first_line: str = "", *, python: str | Path = sys.executable
+    name: str,
+    module: str,
+    first_line: str = "",
+    *,
+    python: str | Path = sys.executable,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[ServerProcess]:
     """Run `python -m module` until the block ends.
 
@@ -92,13 +98,18 @@ def started(
         module: which prints the port it listens on, and ends when its input does.
         first_line: what it is told on its input; secrets travel this way only.
         python: the interpreter of the environment it runs in.
+        environment: variables that it has on top of this process's.
 
     Raises:
         ProcessError: it ended before it was ready; it has said why on standard error.
     """
     # The program is ours, whatever the caller measures. Ctrl-C is for the caller, who ends it then.
     process = subprocess.Popen(  # noqa: S603
-        [python, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        [python, "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **(environment or {})},
+        start_new_session=True,
     )
     told, answers = _pipes(process)
     with process:
