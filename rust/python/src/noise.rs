@@ -341,6 +341,7 @@ fn length_of(size: usize) -> [u8; LENGTH_SIZE] {
     ((size + WIRE_OVERHEAD) as u32).to_be_bytes()
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "the overhead is 18 bytes")]
 const NEXT_KEY_LENGTH: [u8; LENGTH_SIZE] = [0, 0, 0, WIRE_OVERHEAD as u8];
 
 /// The records of a laid out stream, without their lengths and wire types.
