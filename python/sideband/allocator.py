@@ -34,4 +34,4 @@ def tune_allocator() -> bool:
         return False
     # The first setting ends glibc's own adaptation of the last one, so that all three have to be made.
     settings = ((_TRIM_THRESHOLD, KEEP_BYTES), (_TOP_PAD, _PAD_BYTES), (_MMAP_THRESHOLD, _LARGE_BYTES))
-    return sum(mallopt(name, value) for name, value in settings) == len(settings)
+    return bool(sum(mallopt(name, value) for name, value in settings) == len(settings))
