@@ -205,6 +205,9 @@ class Streams:
             window = stream._incoming.window
             limit = window.renew(self._clock())
             out.append(frame(stream_encode_resume(stream.id, window.received, stream._token, limit)))
+            if window.consumed:
+                # The last word of it may be lost, and a sender that holds all it may waits for nothing else.
+                out.append(frame(stream_encode_window(stream.id, window.consumed, limit)))
         self._resumes.clear()
         if self._session_credit is not None:
             received = self._session_window.received
