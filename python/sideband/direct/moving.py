@@ -14,6 +14,7 @@ from sideband.direct.channels import Channel, Channels
 from sideband.direct.policy import DirectPolicy
 from sideband.errors import PeerError, SidebandError
 from sideband.peer.clock import Clock, Timer
+from sideband.peer.link import LinkSignal
 from sideband.peer.pump import FAREWELL_SECONDS, MAX_BATCH_BYTES
 from sideband.peer.upgrade import PathUpgrade, UpgradeFactory
 from sideband.protocol.handshake import DIRECT_1
@@ -136,6 +137,10 @@ class SessionUpgrade:
         self.perform(self.state.relay_paused())
         return False
 
+    def relay_resumed(self) -> None:
+        """See `PathUpgrade.relay_resumed`."""
+        self.perform(self.state.relay_resumed())
+
     def relay_ended(self) -> bool:
         """See `PathUpgrade.relay_ended`."""
         actions = self.state.relay_ended()
@@ -189,6 +194,9 @@ class SessionUpgrade:
                     self._close_channels()
                 case machine.Moved():
                     self._moved()
+                case machine.Pause():
+                    self.state.relay_resumed()
+                    session.signal(LinkSignal.PAUSED)
                 case machine.Lost():
                     session.fail(PeerError("not_connected", "the direct way was lost"))
 

@@ -29,6 +29,7 @@ __all__ = [
     "Lost",
     "Moved",
     "Offer",
+    "Pause",
     "Phase",
     "Say",
     "Switch",
@@ -139,11 +140,16 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """The channel is gone while the relay's session is cut: wait for that one as if nothing else had been."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """The session is over: neither way leads on."""
 
 
-Action: TypeAlias = Say | Invited | Try | Choose | Switch | Gate | Back | Welcome | Channels | Moved | Lost
+Action: TypeAlias = Say | Invited | Try | Choose | Switch | Gate | Back | Welcome | Channels | Moved | Pause | Lost
 
 
 @dataclass(slots=True)
@@ -170,6 +176,7 @@ class Upgrade:
     _came: bool = False
     _told: bool = False
     _relay_open: bool = True
+    _relay_cut: bool = False
     _away: bool = False
 
     # What this side does
@@ -203,6 +210,9 @@ class Upgrade:
             return []
         if self.phase is Phase.CHOSEN:
             return self._give_up()
+        if self._relay_cut and self._relay_open:
+            self._end()
+            return [Channels(), Pause()]
         if self.phase in (Phase.SWITCHING, Phase.DIRECT):
             return self._back() if self._relay_open else [Channels(), Lost()]
         return []
@@ -227,13 +237,19 @@ class Upgrade:
     def relay_paused(self) -> list[Action]:
         """The relay's session is cut for now: an attempt ends with it, and nothing is to be said."""
         if self.phase is Phase.DIRECT:
-            self._relay_open = False  # what it may still bring concerns us no more
+            # Unless the client has left it, that side gives the attempt up: its channel will tell.
+            self._relay_cut = True
             return []
         self._away = False
         if self.phase is Phase.IDLE:
             return []
         self._end()
         return [Channels()]
+
+    def relay_resumed(self) -> list[Action]:
+        """The relay's session goes on, which was cut while this one had moved."""
+        self._relay_cut = False
+        return []
 
     def relay_ended(self) -> list[Action]:
         """The relay's session is over."""
@@ -268,7 +284,7 @@ class Upgrade:
         current = self._attempt is not None and hmac.compare_digest(attempt, self._attempt)
         if kind == "back":
             known = current or (self._previous is not None and hmac.compare_digest(attempt, self._previous))
-            return self._called_back() if known else []
+            return self._called_back(attempt) if known else []
         if not current:
             return []
         match kind:
@@ -342,19 +358,20 @@ class Upgrade:
             self._relay_open = False
         return [Moved()] if first else []
 
-    def _back(self) -> list[Action]:
-        attempt = self._attempt or b""
+    def _back(self, attempt: bytes | None = None) -> list[Action]:
+        attempt = attempt or self._attempt or b""
         self._end()
         self._away = True
         return [Back(attempt), Channels()]
 
-    def _called_back(self) -> list[Action]:
+    def _called_back(self, attempt: bytes) -> list[Action]:
         if self._away:
             self._away = False
             return [Welcome()]
         if not self._relay_open:
             return []
-        actions = self._back()
+        # Under the name that the other side knows, which may be the attempt's before this one.
+        actions = self._back(attempt)
         self._away = False
         return [*actions, Welcome()]
 

@@ -133,6 +133,8 @@ class Session:
             else:
                 self._peer.apply(SessionPaused())
         elif not self._paused:
+            if signal is LinkSignal.RESUMED and self.upgrade is not None:
+                self.upgrade.relay_resumed()
             return
         elif signal is LinkSignal.RESUMED:
             self._paused = False

@@ -25,6 +25,9 @@ class PathUpgrade(Protocol):
     def relay_paused(self) -> bool:
         """The relay paused the session; True when that no longer concerns it."""
 
+    def relay_resumed(self) -> None:
+        """The relay resumed a session whose pause did not concern this one."""
+
     def relay_ended(self) -> bool:
         """The relay's session is over; True when that no longer concerns this one."""
 
