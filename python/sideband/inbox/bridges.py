@@ -170,10 +170,12 @@ class BridgeRoutes:
         config = self._inbox.config
         await socket.send_str(f'{{"type":"ready","cursor":{feed.cursor}}}')
         while not feed.closed:
-            for blob in await feed.next(config.ping_seconds):
+            blobs = await feed.next(config.ping_seconds)
+            if blobs:
                 async with asyncio.timeout(config.send_seconds):
-                    await socket.send_str(blob_json(blob, type="envelope"))
-                self._inbox.delivered["ws"] += 1
+                    for blob in blobs:
+                        await socket.send_str(blob_json(blob, type="envelope"))
+                self._inbox.delivered["ws"] += len(blobs)
 
     @contextlib.asynccontextmanager
     async def _opened(self, kind: BridgeKind, address: str, since: int) -> AsyncIterator[Feed]:
@@ -183,6 +185,7 @@ class BridgeRoutes:
             address,
             since,
             page_blobs=config.page_blobs,
+            catch_up_blobs=config.catch_up_blobs,
             page_bytes=config.page_bytes,
             now_ms=self._inbox.now_ms,
         )

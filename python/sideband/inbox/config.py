@@ -42,6 +42,8 @@ class InboxConfig(BaseModel):
         body_seconds: how long a body may take to arrive.
         fetch_limit: most blobs in one answer to a fetch, and what it gets without asking.
         page_blobs: most blobs a bridge reads, and a poll answers with, at once.
+        catch_up_blobs: most blobs a WebSocket or a stream reads at once after a full page: the order and the messages
+            are the same, there are just fewer reads.
         page_bytes: a page ends with the blob that reaches this.
         poll_seconds: how long a poll waits for something.
         comment_seconds: after so long without a message, a stream sends a comment, so that nothing between takes it
@@ -85,6 +87,7 @@ class InboxConfig(BaseModel):
 
     fetch_limit: int = Field(default=100, ge=1)
     page_blobs: int = Field(default=50, ge=1)
+    catch_up_blobs: int = Field(default=500, ge=1)
     page_bytes: int = Field(default=MIB, ge=1)
 
     poll_seconds: float = Field(default=25.0, gt=0)

@@ -22,14 +22,17 @@ class Feed:
         address: whose.
         since: the cursor.
         page_blobs: most blobs in a page.
+        catch_up_blobs: most blobs in a page that follows a full one.
         page_bytes: a page ends with the blob that reaches this.
         now_ms: Unix time in ms.
     """
 
     __slots__ = (
         "_address",
+        "_catch_up_blobs",
         "_closed",
         "_dirty",
+        "_limit",
         "_now_ms",
         "_page_blobs",
         "_page_bytes",
@@ -48,13 +51,15 @@ class Feed:
         since: int,
         *,
         page_blobs: int,
+        catch_up_blobs: int,
         page_bytes: int,
         now_ms: Callable[[], int],
     ) -> None:
         self.cursor = since
         self._store = store
         self._address = address
-        self._page_blobs = page_blobs
+        self._page_blobs = self._limit = page_blobs
+        self._catch_up_blobs = catch_up_blobs
         self._page_bytes = page_bytes
         self._now_ms = now_ms
         self._pushed: list[Blob] = []
@@ -127,7 +132,7 @@ class Feed:
         self._dirty, self._reading = False, True
         try:
             page = await self._store.read(
-                self._address, self.cursor, limit=self._page_blobs, max_bytes=self._page_bytes, now=self._now_ms()
+                self._address, self.cursor, limit=self._limit, max_bytes=self._page_bytes, now=self._now_ms()
             )
         except BaseException:
             self._dirty = True
@@ -138,6 +143,7 @@ class Feed:
             self.cursor = page.blobs[-1].cursor
         if page.more:
             self._dirty = True
+        self._limit = self._catch_up_blobs if page.more else self._page_blobs
         return page.blobs
 
     async def _wait(self) -> None:

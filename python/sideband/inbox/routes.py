@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -62,6 +63,8 @@ class InboxRoutes:
     async def _put(self, request: web.Request) -> web.Response:
         body = await self._body(request, self._inbox.config.put_body_bytes)
         msg_id, receipt = await self._inbox.put(request.match_info["address"], body)
+        # Who waits for this message is sent it before its sender is sent the answer.
+        await asyncio.sleep(0)
         answer = {
             "msgId": msg_id,
             "receivedAt": receipt.cursor,

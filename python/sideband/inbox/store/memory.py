@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -24,17 +25,27 @@ class _Inbox:
     owner: Owner
     key_signed_at: int
     watchers_signed_at: int = 0
-    bytes: int = 0
+    held: int = 0
     order: list[int] = field(default_factory=list)
     by_cursor: dict[int, _Kept] = field(default_factory=dict)
     by_id: dict[str, _Kept] = field(default_factory=dict)
+    by_sender: Counter[bytes] = field(default_factory=Counter)
     deleted: dict[str, tuple[Receipt, int]] = field(default_factory=dict)
 
+    def add(self, blob: Blob, sender: bytes) -> None:
+        self.by_cursor[blob.cursor] = self.by_id[blob.msg_id] = _Kept(blob, sender)
+        self.order.append(blob.cursor)
+        self.by_sender[sender] += 1
+        self.held += len(blob.ciphertext)
+
     def remove(self, blob: Blob) -> None:
-        del self.by_cursor[blob.cursor]
+        sender = self.by_cursor.pop(blob.cursor).sender
+        self.by_sender[sender] -= 1
+        if not self.by_sender[sender]:
+            del self.by_sender[sender]
         del self.by_id[blob.msg_id]
         del self.order[bisect_right(self.order, blob.cursor) - 1]
-        self.bytes -= len(blob.ciphertext)
+        self.held -= len(blob.ciphertext)
 
     def drop_expired(self, now: int) -> int:
         expired = [kept.blob for kept in self.by_id.values() if kept.blob.expires_at <= now]
@@ -96,9 +107,7 @@ class MemoryInboxStore:
         cursor = inbox.owner.highest + 1
         inbox.owner = replace(inbox.owner, highest=cursor)
         stored = Blob(cursor, blob.msg_id, blob.ciphertext, sender_hint(blob.sender), blob.expires_at)
-        inbox.by_cursor[cursor] = inbox.by_id[blob.msg_id] = _Kept(stored, blob.sender)
-        inbox.order.append(cursor)
-        inbox.bytes += len(blob.ciphertext)
+        inbox.add(stored, blob.sender)
         self.notices.stored(blob.address, cursor - 1, stored)
         return Receipt(cursor, blob.expires_at, duplicate=False)
 
@@ -144,12 +153,15 @@ class MemoryInboxStore:
 
     @staticmethod
     def _check_quotas(inbox: _Inbox, blob: NewBlob, quotas: Quotas, now: int) -> None:
-        if len(inbox.order) >= quotas.blobs or inbox.bytes + len(blob.ciphertext) > quotas.bytes:
+        if (
+            len(inbox.order) >= quotas.blobs
+            or inbox.held + len(blob.ciphertext) > quotas.bytes
+            or inbox.by_sender[blob.sender] >= quotas.blobs_per_sender
+        ):
             inbox.drop_expired(now)
         if len(inbox.order) >= quotas.blobs:
             raise quota_exceeded("messages")
-        if inbox.bytes + len(blob.ciphertext) > quotas.bytes:
+        if inbox.held + len(blob.ciphertext) > quotas.bytes:
             raise quota_exceeded("bytes")
-        live = sum(kept.sender == blob.sender and kept.blob.expires_at > now for kept in inbox.by_id.values())
-        if live >= quotas.blobs_per_sender:
+        if inbox.by_sender[blob.sender] >= quotas.blobs_per_sender:
             raise quota_exceeded("messages of this sender")
