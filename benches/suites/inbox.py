@@ -254,6 +254,8 @@ class _Client:
     async def idle(self, stack: AsyncExitStack, kind: str, count: int) -> None:
         """Open connections that wait, and leave them open until the stack is closed."""
         port = int(self._url.rpartition(":")[2])
+        # Called last: a connection that is cut is gone at the event loop's next turn.
+        stack.push_async_callback(asyncio.sleep, 0)
         for _ in range(count):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             stack.callback(writer.transport.abort)
