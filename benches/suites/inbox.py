@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import statistics
@@ -254,11 +255,9 @@ class _Client:
     async def idle(self, stack: AsyncExitStack, kind: str, count: int) -> None:
         """Open connections that wait, and leave them open until the stack is closed."""
         port = int(self._url.rpartition(":")[2])
-        # Called last: a connection that is cut is gone at the event loop's next turn.
-        stack.push_async_callback(asyncio.sleep, 0)
         for _ in range(count):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            stack.callback(writer.transport.abort)
+            stack.push_async_callback(_cut, writer)
             query = "&".join(f"{name}={value}" for name, value in _query("bob", kind, self._cursor).items())
             path = f"/v1/bridge/{kind}?{query.replace('+', '%2B').replace('/', '%2F')}"
             writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
@@ -267,6 +266,12 @@ class _Client:
         if kind == "poll":
             # They have no answer that could be waited for; this request is served after theirs.
             await self.register("bob", OWNER)
+
+
+async def _cut(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 def _signed(identity: IdentityKeyPair, fields: dict[str, Any]) -> dict[str, Any]:
