@@ -61,7 +61,8 @@ def upgrades(policy: DirectPolicy | None = None) -> UpgradeFactory | None:
     if policy.mode == "forbid":
         return None
 
-    def make(peer: Peer, session: Session, _link: LinkInfo) -> PathUpgrade | None:
+    def make(peer: Peer, session: Session, link: LinkInfo) -> PathUpgrade | None:
+        del link  # the peer asks for relayed sessions only
         if DIRECT_1 not in session.connection.capabilities:
             if policy.mode == "require":
                 session.fail(PeerError("not_connected", "the other side takes no direct sessions; policy requires one"))

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from sideband.peer.link import LinkInfo
@@ -35,5 +34,8 @@ class PathUpgrade(Protocol):
         """The session is over: say the last words on the direct way, and release everything."""
 
 
-UpgradeFactory: TypeAlias = "Callable[[Peer, Session, LinkInfo], PathUpgrade | None]"
-"""Called for each relayed session once its handshake is done; None leaves it on the relay."""
+class UpgradeFactory(Protocol):
+    """Makes what moves one relayed session."""
+
+    def __call__(self, peer: Peer, session: Session, link: LinkInfo) -> PathUpgrade | None:
+        """Called once the handshake of a relayed session is done; None leaves it on the relay."""
