@@ -16,10 +16,25 @@ from sideband.cli.output import reporting_errors
 if TYPE_CHECKING:
     from sideband.control.administration import Administration
 
-__all__ = ["app"]
+__all__ = ["EPILOG", "app"]
+
+EPILOG = """\b
+Examples:
+  sideband admin bootstrap                            an account, a user and a daemon, with their secrets
+  sideband admin daemon create default --name cellar  another daemon, and its API key
+  sideband admin user create-token admin              another token for a user
+  sideband admin daemon list --json                   for a program
+  sideband admin audit list --limit 20                what was done last
+
+The data folder is that of `sideband serve` unless --data-dir or --config says otherwise.
+
+Exit codes: 0 ok, 1 failure, 2 usage, 130 interrupted.
+"""
 
 app = typer.Typer(
     no_args_is_help=True,
+    epilog=EPILOG,
+    rich_markup_mode=None,
     help="Accounts, users, daemons, keys, sessions and audit of a server, by its data folder. A running server follows "
     "within seconds.",
 )
@@ -34,9 +49,11 @@ app.add_typer(signing_key, name="signing-key")
 
 @app.command("bootstrap")
 def bootstrap(
-    account_name: Annotated[str, typer.Option("--account", help="Name of the new account.")] = "default",
-    user_name: Annotated[str, typer.Option("--user", help="Name of the new user.")] = "admin",
-    daemon_name: Annotated[str, typer.Option("--daemon", help="Name of the new daemon.")] = "daemon",
+    account_name: Annotated[
+        str, typer.Option("--account", metavar="NAME", help="Name of the new account.")
+    ] = "default",
+    user_name: Annotated[str, typer.Option("--user", metavar="NAME", help="Name of the new user.")] = "admin",
+    daemon_name: Annotated[str, typer.Option("--daemon", metavar="NAME", help="Name of the new daemon.")] = "daemon",
     data_dir: DataDir = None,
     config: Config = None,
     json_output: Json = False,

@@ -15,13 +15,13 @@ __all__ = ["account", "user"]
 account = typer.Typer(no_args_is_help=True, help="Accounts: who owns daemons, and which users reach them.")
 user = typer.Typer(no_args_is_help=True, help="Users and their tokens.")
 
-AccountName = Annotated[str, typer.Argument(help="Name or id of an account.")]
-UserName = Annotated[str, typer.Argument(help="Name or id of a user.")]
+AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Name or id of an account.")]
+UserName = Annotated[str, typer.Argument(metavar="USER", help="Name or id of a user.")]
 
 
 @account.command("create")
 def create_account(
-    name: Annotated[str, typer.Argument(help="A new name.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A new name.")],
     data_dir: DataDir = None,
     config: Config = None,
     json_output: Json = False,
@@ -84,10 +84,16 @@ def remove_user(
 
 @user.command("create")
 def create_user(
-    name: Annotated[str, typer.Argument(help="A new name.")],
-    account_names: Annotated[list[str] | None, typer.Option("--account", help="Account to belong to.")] = None,
-    oidc_issuer: Annotated[str | None, typer.Option("--oidc-issuer", help="Issuer of the user's logins.")] = None,
-    oidc_subject: Annotated[str | None, typer.Option("--oidc-subject", help="The user's claim sub there.")] = None,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A new name.")],
+    account_names: Annotated[
+        list[str] | None, typer.Option("--account", metavar="ACCOUNT", help="Account to belong to.")
+    ] = None,
+    oidc_issuer: Annotated[
+        str | None, typer.Option("--oidc-issuer", metavar="URL", help="Issuer of the user's logins.")
+    ] = None,
+    oidc_subject: Annotated[
+        str | None, typer.Option("--oidc-subject", metavar="SUBJECT", help="The user's claim sub there.")
+    ] = None,
     data_dir: DataDir = None,
     config: Config = None,
     json_output: Json = False,
@@ -133,7 +139,9 @@ def enable_user(name: UserName, data_dir: DataDir = None, config: Config = None,
 @user.command("create-token")
 def create_token(
     name: UserName,
-    ttl_days: Annotated[int | None, typer.Option("--ttl-days", min=1, help="Days it is good for.")] = None,
+    ttl_days: Annotated[
+        int | None, typer.Option("--ttl-days", metavar="DAYS", min=1, help="Days it is good for.")
+    ] = None,
     data_dir: DataDir = None,
     config: Config = None,
     json_output: Json = False,
@@ -157,7 +165,7 @@ def list_tokens(data_dir: DataDir = None, config: Config = None, json_output: Js
 
 @user.command("revoke-token")
 def revoke_token(
-    token_id: Annotated[str, typer.Argument(help="Id of the token, ut_...")],
+    token_id: Annotated[str, typer.Argument(metavar="TOKEN-ID", help="Id of the token, ut_...")],
     data_dir: DataDir = None,
     config: Config = None,
     json_output: Json = False,

@@ -15,14 +15,14 @@ __all__ = ["daemon", "key"]
 daemon = typer.Typer(no_args_is_help=True, help="Daemons.")
 key = typer.Typer(no_args_is_help=True, help="API keys of daemons.")
 
-DaemonName = Annotated[str, typer.Argument(help="Name or id of a daemon.")]
-KeyId = Annotated[str, typer.Argument(help="Id of an API key, dk_...")]
+DaemonName = Annotated[str, typer.Argument(metavar="DAEMON", help="Name or id of a daemon.")]
+KeyId = Annotated[str, typer.Argument(metavar="KEY-ID", help="Id of an API key, dk_...")]
 
 
 @daemon.command("create")
 def create_daemon(
-    account: Annotated[str, typer.Argument(help="Name or id of the account it belongs to.")],
-    name: Annotated[str | None, typer.Option("--name", help="What people see.")] = None,
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="Name or id of the account it belongs to.")],
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="What people see.")] = None,
     data_dir: DataDir = None,
     config: Config = None,
     json_output: Json = False,

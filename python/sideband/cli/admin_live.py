@@ -33,7 +33,7 @@ def list_sessions(data_dir: DataDir = None, config: Config = None, json_output: 
 
 @session.command("kick")
 def kick_session(
-    sid: Annotated[str, typer.Argument(help="Session id, as listed.")],
+    sid: Annotated[str, typer.Argument(metavar="SESSION", help="Session id, as listed.")],
     data_dir: DataDir = None,
     config: Config = None,
     json_output: Json = False,
@@ -46,8 +46,10 @@ def kick_session(
 
 @audit.command("list")
 def list_records(
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many, the newest first.")] = 50,
-    target: Annotated[str | None, typer.Option("--target", help="Only those about this id.")] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="COUNT", min=1, max=10_000, help="How many, the newest first.")
+    ] = 50,
+    target: Annotated[str | None, typer.Option("--target", metavar="ID", help="Only those about this id.")] = None,
     data_dir: DataDir = None,
     config: Config = None,
     json_output: Json = False,

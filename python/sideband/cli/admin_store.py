@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "DataDir", "Json", "now", "with_administration", "with_store"]
 
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The server's data folder.")]
-Config = Annotated[Path | None, typer.Option("--config", help="The server's TOML file.")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="The server's data folder.")]
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The server's TOML file.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 _T = TypeVar("_T")

@@ -28,8 +28,9 @@ Examples:
   sideband bench abcd-efgh-jkmn        the way to a daemon: round trip and rate
 
 The stream and the calls go from one process through a relay to another, all on this machine. What costs what, and how
-to tune it: docs/performance.md. Exit codes: 0 ok, 1 failure, 2 usage, 3 authentication, 4 identity mismatch, 5 offline,
-130 interrupted.
+to tune it: docs/performance.md.
+
+Exit codes: 0 ok, 1 failure, 2 usage, 3 authentication, 4 identity mismatch, 5 offline, 130 interrupted.
 """
 
 DEFAULT_SIZE = "256MiB"
@@ -44,7 +45,9 @@ def bench(
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option("--size", help=f"Bytes of the stream [{DEFAULT_SIZE}; to a daemon {DEFAULT_REMOTE_SIZE}]."),
+        typer.Option(
+            "--size", metavar="SIZE", help=f"Bytes of the stream [{DEFAULT_SIZE}; to a daemon {DEFAULT_REMOTE_SIZE}]."
+        ),
     ] = None,
     seconds: Annotated[
         float, typer.Option("--seconds", metavar="SECONDS", min=0.001, help="For each figure of sealing.")

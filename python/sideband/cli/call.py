@@ -24,12 +24,13 @@ __all__ = ["EPILOG", "call"]
 
 EPILOG = """\b
 Examples:
-  sideband call d_4pjqkx... greet '"Ada"'            one argument
-  sideband call abcd-efgh-jkmn add '[1, 2]'          two of them
+  sideband call d_4pjqkx... greet '"Ada"'            one parameter
+  sideband call abcd-efgh-jkmn add '{"a": 1, "b": 2}' several, by name
   sideband call d_4pjqkx... store - < record.json    from standard input
   sideband call d_4pjqkx... '$sideband/info'         what every daemon answers
 
 Prints the result as JSON. A daemon's error is told on standard error.
+
 Exit codes: 0 ok, 1 failure, 2 usage, 3 authentication, 4 identity mismatch, 5 offline, 130 interrupted.
 """
 

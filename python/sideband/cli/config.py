@@ -160,7 +160,7 @@ def user_token(file: Path | None = None) -> str:
 
 
 def read_secret(file: Path, what: str) -> str:
-    """Return the first line of `file`, or of standard input for `-`.
+    """Return the first line of `file`, or of standard input for `-`; at a terminal it is asked for, and not shown.
 
     Raises:
         ConfigError: it cannot be read, or is empty.
@@ -168,7 +168,7 @@ def read_secret(file: Path, what: str) -> str:
     try:
         if str(file) == "-":
             with waiting_for_input():
-                secret = sys.stdin.readline(_MAX_SECRET_BYTES).strip()
+                secret = _typed(what) if sys.stdin.isatty() else sys.stdin.readline(_MAX_SECRET_BYTES).strip()
         else:
             with waiting_for_input(), file.open(encoding="utf-8") as opened:
                 secret = opened.readline(_MAX_SECRET_BYTES).strip()
@@ -179,6 +179,15 @@ def read_secret(file: Path, what: str) -> str:
     if not secret:
         raise ConfigError(f"{what} was to be read from {file}, and there is nothing in its first line")
     return secret
+
+
+def _typed(what: str) -> str:
+    import getpass
+
+    try:
+        return getpass.getpass(f"{what} (not shown): ", stream=sys.stderr).strip()
+    except EOFError:
+        return ""
 
 
 def _home() -> Path:

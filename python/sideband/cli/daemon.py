@@ -33,6 +33,7 @@ Examples:
   sideband daemon --no-codes --json          for users of the account only; events for a program
 
 The API key comes from --api-key-file, SIDEBAND_API_KEY, or what `sideband init` has stored.
+
 Exit codes: 0 ended by SIGTERM or --once, 2 usage, 3 the key is refused, 4 another identity,
 130 interrupted.
 """
@@ -42,13 +43,16 @@ _ANOTHER_IDENTITY = 409
 
 
 def daemon(
-    share: Annotated[Path | None, typer.Option("--share", help="Folder that clients may list and get.")] = None,
+    share: Annotated[
+        Path | None, typer.Option("--share", metavar="DIR", help="Folder that clients may list and get.")
+    ] = None,
     writable: Annotated[bool, typer.Option("--writable", help="Clients may put files there too.")] = False,
     hidden: Annotated[bool, typer.Option("--hidden", help="Names that begin with a dot are shared too.")] = False,
-    name: Annotated[str | None, typer.Option("--name", help="What people call this daemon.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="What people call this daemon.")] = None,
     api: ApiOption = None,
     api_key_file: Annotated[
-        Path | None, typer.Option("--api-key-file", help="File that holds the API key; - for standard input.")
+        Path | None,
+        typer.Option("--api-key-file", metavar="FILE", help="File that holds the API key; - for standard input."),
     ] = None,
     codes: Annotated[
         bool | None,
@@ -56,7 +60,9 @@ def daemon(
     ] = None,
     qr: Annotated[bool, typer.Option("--qr/--no-qr", help="Draw codes where there is room.")] = True,
     once: Annotated[bool, typer.Option("--once", help="End when the first client has gone.")] = False,
-    log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "warning",
+    log_level: Annotated[
+        str, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+    ] = "warning",
     json_output: JsonOption = False,
 ) -> None:
     """Run a daemon: other machines reach this one through the relay, end-to-end encrypted.

@@ -37,6 +37,7 @@ Examples:
   sideband get -r d_4pjqkx... . copy             all that is shared, as the folder copy
 
 A transfer that was interrupted goes on where it was when the same command is given again.
+
 Exit codes: 0 ok, 1 failure, 2 usage, 3 authentication, 4 identity mismatch, 5 offline, 130 interrupted.
 """
 

@@ -35,7 +35,8 @@ def show(context: typer.Context, json_output: JsonOption = False) -> None:
 def rotate(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     api_key_file: Annotated[
-        Path | None, typer.Option("--api-key-file", metavar="FILE", help="File with the API key; - for standard input.")
+        Path | None,
+        typer.Option("--api-key-file", metavar="FILE", help="File that holds the API key; - for standard input."),
     ] = None,
     api: ApiOption = None,
     json_output: JsonOption = False,

@@ -37,7 +37,8 @@ UrlOption = Annotated[
     str | None, typer.Option("--url", metavar="URL", help="Address of the server; the one that was registered at.")
 ]
 AddressOption = Annotated[
-    str | None, typer.Option("--address", help="The address to receive for; the one that was registered.")
+    str | None,
+    typer.Option("--address", metavar="ADDRESS", help="The address to receive for; the one that was registered."),
 ]
 
 
@@ -48,7 +49,7 @@ def inbox() -> None:
 
 @app.command(epilog=EPILOG)
 def register(
-    address: Annotated[str, typer.Argument(help="1 to 256 letters, digits or any of : _ - .")],
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="1 to 256 letters, digits or any of : _ - .")],
     url: UrlOption = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -58,14 +59,17 @@ def register(
 
 @app.command(epilog=EPILOG)
 def send(
-    address: Annotated[str, typer.Argument(help="The recipient's address.")],
-    message: Annotated[str, typer.Argument(help="The message; - reads it from standard input.")] = "-",
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The recipient's address.")],
+    message: Annotated[
+        str, typer.Argument(metavar="MESSAGE", help="The message; - reads it from standard input.")
+    ] = "-",
     url: UrlOption = None,
     ttl: Annotated[
         int | None, typer.Option("--ttl", metavar="SECONDS", help="How long it is kept, 60 to 2592000 [7 days].")
     ] = None,
     fingerprint: Annotated[
-        str | None, typer.Option("--fingerprint", help="The recipient's key has to be this one: SHA256:...")
+        str | None,
+        typer.Option("--fingerprint", metavar="FINGERPRINT", help="The recipient's key has to be this one: SHA256:..."),
     ] = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -93,7 +97,10 @@ def watch(
     address: AddressOption = None,
     url: UrlOption = None,
     transport: Annotated[
-        str, typer.Option("--transport", help="auto, ws, sse or long-poll; auto takes the first that connects.")
+        str,
+        typer.Option(
+            "--transport", metavar="NAME", help="auto, ws, sse or long-poll; auto takes the first that connects."
+        ),
     ] = "auto",
     delete: Annotated[bool, typer.Option("--delete", help="Delete each message from the server once shown.")] = False,
     json_output: JsonOption = False,

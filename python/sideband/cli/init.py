@@ -22,6 +22,7 @@ Examples:
   sideband init --api https://sideband.example --api-key-file key.txt
 
 An identity key that is there already stays as it is.
+
 Exit codes: 0 ok, 2 usage, 3 the key is refused, 5 the control plane cannot be reached, 130 interrupted.
 """
 
@@ -31,9 +32,10 @@ def init(
         str | None, typer.Option("--api-key", metavar="KEY", help="The API key; other users can see it in `ps`.")
     ] = None,
     api_key_file: Annotated[
-        Path | None, typer.Option("--api-key-file", metavar="FILE", help="File that holds it; - for standard input.")
+        Path | None,
+        typer.Option("--api-key-file", metavar="FILE", help="File that holds the API key; - for standard input."),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="What people call this daemon.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="What people call this daemon.")] = None,
     api: ApiOption = None,
     json_output: JsonOption = False,
 ) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import sys
 from pathlib import Path
 
-from sideband.cli.blocking_streams import waiting_for_input
 from sideband.cli.running import run_command
 from sideband.cli.target import ApiOption, JsonOption, TokenFileOption
 
@@ -19,7 +16,8 @@ Examples:
   pass show sideband-user | sideband login            or from another program
   sideband login --api https://sideband.example --token-file token.txt
 
-`sideband admin tokens create` on the server makes a token. Without --token-file it is asked for, and not shown.
+`sideband admin user create-token` on the server makes a token. At a terminal it is asked for, and not shown.
+
 Exit codes: 0 ok, 2 usage, 3 the token is refused, 5 the control plane cannot be reached, 130 interrupted.
 """
 
@@ -57,14 +55,7 @@ async def _login(file: Path | None, api: str | None, *, json_output: bool) -> in
 
 def _token(file: Path | None) -> str:
     from sideband.cli import config
-    from sideband.errors import ConfigError
 
     if file is None and not os.environ.get("SIDEBAND_TOKEN"):
-        if sys.stdin.isatty():
-            with waiting_for_input():
-                token = getpass.getpass("token (not shown): ", stream=sys.stderr).strip()
-            if not token:
-                raise ConfigError("no token was typed")
-            return token
         file = Path("-")
     return config.user_token(file)

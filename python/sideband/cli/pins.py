@@ -22,6 +22,7 @@ Examples:
   sideband pins remove d_4pjqkx...                    forget it: the next key is taken for the first
 
 Compare fingerprints by another way than this connection: by telephone, or in person.
+
 Exit codes: 0 ok, 1 failure, 2 usage, 3 authentication, 4 another key, 5 offline, 130 interrupted.
 """
 

@@ -32,6 +32,7 @@ Examples:
 
 Bytes go both ways at once. The end of standard input is told to the other side; the command ends when the other side
 has ended too, or when it has and standard input is a terminal.
+
 Exit codes: 0 ok, 1 failure, 2 usage, 3 authentication, 4 identity mismatch, 5 offline, 130 interrupted.
 """
 
@@ -39,7 +40,9 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 authentication, 4 identity mismatch, 5 o
 def pipe(
     target: Annotated[
         str | None,
-        typer.Argument(metavar="TARGET", help="A Quick Connect code or URL, or a daemon's id; not with --listen."),
+        typer.Argument(
+            metavar="TARGET", help="A Quick Connect code or its address, or a daemon's id; not with --listen."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="The stream's name.")] = None,
     listen: Annotated[
@@ -51,7 +54,8 @@ def pipe(
     timeout: TimeoutOption = CONNECT_SECONDS,
     trust: TrustOption = "accept-new",
     api_key_file: Annotated[
-        Path | None, typer.Option("--api-key-file", help="With --listen: file that holds the API key.")
+        Path | None,
+        typer.Option("--api-key-file", metavar="FILE", help="File that holds the API key; - for standard input."),
     ] = None,
     json_output: Annotated[
         bool, typer.Option("--json", help="Events on standard error, one JSON object a line; the first is ready.")

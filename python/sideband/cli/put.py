@@ -38,6 +38,7 @@ Examples:
 
 The daemon has to share for writing: sideband daemon --share DIR --writable.
 A transfer that was interrupted goes on where it was when the same command is given again.
+
 Exit codes: 0 ok, 1 failure, 2 usage, 3 authentication, 4 identity mismatch, 5 offline, 130 interrupted.
 """
 

@@ -27,22 +27,43 @@ Examples:
   sideband serve                                     loopback, SQLite, port 8080
   sideband serve --port 0 --json                     a free port, its URL in the first line
   sideband serve --config /etc/sideband/server.toml --check
+
+On loopback a new server makes a first daemon and a first user, and prints the commands that use them.
+
+Exit codes: 0 ended by SIGTERM, 1 failure, 2 usage, 130 interrupted.
 """
 
 
 def serve(
-    config: Annotated[Path | None, typer.Option("--config", help="TOML file with the settings.")] = None,
-    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder of the store and the secrets.")] = None,
-    host: Annotated[str | None, typer.Option("--host", help="Address to listen on [127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option("--port", help="Port to listen on, 0 for a free one [8080].")] = None,
-    public_url: Annotated[str | None, typer.Option("--public-url", help="Where clients reach this server.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="TOML file with the settings.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", metavar="DIR", help="Folder of the store and the secrets.")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="ADDRESS", help="Address to listen on [127.0.0.1].")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", metavar="PORT", help="Port to listen on, 0 for a free one [8080].")
+    ] = None,
+    public_url: Annotated[
+        str | None, typer.Option("--public-url", metavar="URL", help="Where clients reach this server.")
+    ] = None,
     private_port: Annotated[
-        int | None, typer.Option("--private-port", help="Port of health, metrics and admin, 0 for a free one [9464].")
+        int | None,
+        typer.Option(
+            "--private-port", metavar="PORT", help="Port of health, metrics and admin, 0 for a free one [9464]."
+        ),
     ] = None,
     no_private: Annotated[bool, typer.Option("--no-private", help="No private port.")] = False,
-    tls_certificate: Annotated[Path | None, typer.Option("--tls-certificate", help="PEM certificate chain.")] = None,
-    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="PEM private key.")] = None,
-    log_level: Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option("--tls-certificate", metavar="FILE", help="PEM certificate chain.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="PEM private key.")] = None,
+    log_level: Annotated[
+        str | None, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+    ] = None,
     relay_only: Annotated[bool, typer.Option("--relay-only", help="Only the relay; needs an issuer.")] = False,
     control_only: Annotated[bool, typer.Option("--control-only", help="Only the control plane.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Validate the settings, print what is in force, end.")] = False,

@@ -20,14 +20,17 @@ Examples:
   sideband demo --size 1GiB              more of them
   sideband demo --file video.mp4         a file of yours, of any size
   sideband demo --json | tail -n 1       the result, for a program
+
+Exit codes: 0 ok, 1 failure, 2 usage, 130 interrupted.
 """
 
 
 def demo(
     size: Annotated[
-        str | None, typer.Option("--size", help=f"Random bytes to send: 64KiB, 256MiB, 1GiB [{DEFAULT_SIZE}].")
+        str | None,
+        typer.Option("--size", metavar="SIZE", help=f"Random bytes to send: 64KiB, 256MiB, 1GiB [{DEFAULT_SIZE}]."),
     ] = None,
-    file: Annotated[Path | None, typer.Option("--file", help="Send this file instead.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Send this file instead.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object a line; the last is done.")] = False,
 ) -> None:
     """Send a real payload through a relay to a daemon and back, end-to-end encrypted, all on this machine.
