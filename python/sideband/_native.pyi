@@ -13,6 +13,7 @@ from typing_extensions import Buffer, disjoint_base
 
 __all__ = [
     "BLOCK_SIZE",
+    "HELPER_FROM",
     "MAX_FRAME_SIZE",
     "MAX_PAYLOAD_SIZE",
     "MAX_PLAINTEXT_SIZE",
@@ -44,6 +45,7 @@ __all__ = [
     "WebSocketReceiver",
     "WireFrames",
     "aead_backend",
+    "batch_threads",
     "compute_fingerprint",
     "decode_control",
     "decode_data",
@@ -72,6 +74,7 @@ __all__ = [
     "sbp_encode_message",
     "sbp_frame_id_from_hex",
     "seal_websocket_frames",
+    "set_batch_threads",
     "sign",
     "stream_data_of",
     "stream_decode",
@@ -86,6 +89,8 @@ __all__ = [
     "verify_signature",
 ]
 
+HELPER_FROM: int
+"""Bytes of plaintext from which a second thread may take part in sealing or opening a batch."""
 BLOCK_SIZE: int
 """Bytes of the memory that WebSockets are read into and written from at once: ten of the largest SBRP frames."""
 POOL_BLOCKS: int
@@ -289,8 +294,8 @@ class WebSocketReceiver:
 class WebSocketInput:
     """The receiving half of an endpoint's WebSocket (RFC 6455), without extensions. Used by one thread.
 
-    What is read from a socket lies in blocks of `BLOCK_SIZE` bytes that are used again, and whole messages are left where
-    they are, unmasked in place. While nothing is waiting it holds no block, at most 4 KiB of a frame that has begun.
+    What is read from a socket lies in blocks of `BLOCK_SIZE` bytes that are used again, and whole messages are left
+    where they are, unmasked in place. While nothing is waiting it holds no block, at most 4 KiB of a frame that has begun.
 
     Args:
         max_message: largest message in bytes, less than 4 GiB; more is close code 1009, by the frame's header alone.
@@ -726,6 +731,16 @@ def aead_backend() -> tuple[str, str, int, bool, tuple[str, ...]]:
 
     Chosen when the module is loaded, for the CPU or by the environment variable SIDEBAND_BACKEND; a name there that
     cannot be had makes the import raise ConfigError.
+    """
+
+def batch_threads() -> int | None:
+    """Return how many threads were asked for by `set_batch_threads` or SIDEBAND_BATCH_THREADS; None for automatic."""
+
+def set_batch_threads(threads: int | None) -> None:
+    """Let 1 or 2 threads work on a batch of at least HELPER_FROM bytes; None for 2 where the machine has 4 cores.
+
+    The bytes are the same, and in the same order. The environment variable SIDEBAND_BATCH_THREADS (1, 2 or auto) sets
+    it when the module is loaded; another value there makes the import raise ConfigError.
     """
 
 # --- SBP frames ---

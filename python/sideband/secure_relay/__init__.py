@@ -5,7 +5,7 @@ what applications use.
 """
 
 from sideband.errors import SbrpBatchError, SbrpError, SbrpErrorCode
-from sideband.secure_relay.backends import Backend, backend
+from sideband.secure_relay.backends import Backend, backend, batch_threads, set_batch_threads
 from sideband.secure_relay.codes import is_terminal
 from sideband.secure_relay.frames import (
     FRAME_HEADER_SIZE,
@@ -102,6 +102,7 @@ __all__ = [
     "SignalMessage",
     "SignalReason",
     "backend",
+    "batch_threads",
     "clear_client_session",
     "clear_daemon_session",
     "compute_fingerprint",
@@ -134,6 +135,7 @@ __all__ = [
     "process_handshake_accept",
     "process_handshake_init",
     "read_frame_header",
+    "set_batch_threads",
     "sign",
     "verify_handshake_accept",
     "verify_signature",

@@ -1,10 +1,10 @@
-"""Which implementation of the encryption runs in this process (docs/adr/0060)."""
+"""Which implementation of the encryption runs in this process, and on how many threads (docs/adr/0060, 0062)."""
 
 from typing import NamedTuple
 
-from sideband._native import aead_backend
+from sideband import _native
 
-__all__ = ["Backend", "backend"]
+__all__ = ["Backend", "backend", "batch_threads", "set_batch_threads"]
 
 
 class Backend(NamedTuple):
@@ -28,4 +28,26 @@ def backend() -> Backend:
     It is chosen when the native module is loaded: the fastest for the CPU, or the one that SIDEBAND_BACKEND names
     (`auto`, or empty, is the same as none). A name that cannot be had fails the import with `ConfigError`.
     """
-    return Backend(*aead_backend())
+    return Backend(*_native.aead_backend())
+
+
+def batch_threads() -> int | None:
+    """Return on how many threads large batches are sealed and opened; None: 2 where the machine has 4 cores, else 1."""
+    return _native.batch_threads()
+
+
+def set_batch_threads(threads: int | None) -> None:
+    """Seal and open batches of 256 KiB and more on so many threads, in this process and from now on.
+
+    The second thread lives as long as one batch. What is sent is the same, byte for byte and in the same order, and so
+    are the errors; only the time differs. Two pay while a core is free, as on a machine of its own; with the other side
+    or a relay on the same few cores, one does.
+
+    Args:
+        threads: 1 or 2, or None for 2 where the process may use 4 cores, else 1. That is the default, unless the
+            environment variable SIDEBAND_BATCH_THREADS (1, 2 or auto) says otherwise.
+
+    Raises:
+        ValueError: for another number.
+    """
+    _native.set_batch_threads(threads)

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aead;
+pub mod batch;
 pub mod byte_stream;
 pub mod code;
 pub mod error;

@@ -5,7 +5,10 @@
 
 use std::fmt;
 
+use zeroize::Zeroize;
+
 use crate::aead::{Aead, NONCE_SIZE, RustCrypto, TAG_SIZE};
+use crate::batch::for_each;
 use crate::code::Code;
 use crate::error::Error;
 use crate::frame::{MAX_PAYLOAD_SIZE, MIN_DATA_SIZE};
@@ -146,21 +149,26 @@ impl<A: Aead> Sealer<A> {
     /// # Errors
     /// `payload_too_large` with no sequence number spent; then as [`Self::reserve`].
     pub fn seal_in_place(&mut self, message: &mut [u8]) -> Result<(), Error> {
-        let size = message.len();
-        let no_room = || Error::new(Code::InternalError, format!("{size} bytes have no room for nonce and tag"));
-        let (nonce_room, rest) = message.split_first_chunk_mut().ok_or_else(no_room)?;
-        let (buffer, tag_room) = rest.split_last_chunk_mut().ok_or_else(no_room)?;
-        check_plaintext_size(buffer.len())?;
+        let rooms = Rooms::split(message)?;
         self.reserve(1)?;
         let cipher = self.cipher.as_ref().ok_or_else(cleared)?;
         let nonce = nonce(self.direction, self.next);
         // Spent before it is used: whatever happens below, no other message gets this nonce.
         self.next += 1;
-        *nonce_room = nonce;
-        *tag_room = cipher
-            .seal_in_place(&nonce, buffer)
-            .map_err(|_| Error::new(Code::InternalError, "the cipher refused the message"))?;
-        Ok(())
+        rooms.seal(cipher, nonce)
+    }
+
+    /// Spend `count` sequence numbers, in order, on messages that may then be sealed in any order and on any thread.
+    ///
+    /// # Errors
+    /// As [`Self::reserve`].
+    pub fn tickets(&mut self, count: u64) -> Result<impl Iterator<Item = Ticket<'_, A>> + Send + use<'_, A>, Error> {
+        self.reserve(count)?;
+        let first = self.next;
+        self.next += count;
+        let cipher = self.cipher.as_ref().ok_or_else(cleared)?;
+        let direction = self.direction;
+        Ok((first..self.next).map(move |number| Ticket { cipher, nonce: nonce(direction, number) }))
     }
 
     /// Skip to a later sequence number; false, with nothing changed, for an earlier one, which would repeat nonces.
@@ -190,6 +198,28 @@ impl<A: Aead> fmt::Debug for Sealer<A> {
     }
 }
 
+/// The right to seal one message under one sequence number, which is spent whether it is used or not.
+pub struct Ticket<'a, A: Aead = RustCrypto> {
+    cipher: &'a A,
+    nonce: [u8; NONCE_SIZE],
+}
+
+impl<A: Aead> Ticket<'_, A> {
+    /// As [`Sealer::seal_in_place`].
+    ///
+    /// # Errors
+    /// `payload_too_large`.
+    pub fn seal_in_place(self, message: &mut [u8]) -> Result<(), Error> {
+        Rooms::split(message)?.seal(self.cipher, self.nonce)
+    }
+}
+
+impl<A: Aead> fmt::Debug for Ticket<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ticket(..)")
+    }
+}
+
 /// The receiving half of a session.
 pub struct Opener<A: Aead = RustCrypto> {
     cipher: Option<A>,
@@ -209,6 +239,56 @@ impl<A: Aead> Opener<A> {
     /// `session_cleared`, `decrypt_failed`, `sequence_error`.
     pub fn open_in_place(&mut self, sealed: &Sealed<'_>, buffer: &mut [u8]) -> Result<(), Error> {
         let cipher = self.cipher.as_ref().ok_or_else(cleared)?;
+        let sequence = self.acceptable(sealed)?;
+        cipher.open_in_place(sealed.nonce, buffer, sealed.tag).map_err(|_| forged())?;
+        self.window.mark(sequence);
+        Ok(())
+    }
+
+    /// Open messages in order until one fails: as [`Self::open_in_place`] on each, in what the function beside it makes
+    /// of the ciphertext, which is a copy. With `helper` a second thread copies and decrypts too; which messages are
+    /// accepted, and what the error is, stays the same. Returns how many were opened, and why the next one was not; no
+    /// plaintext of that one or a later one is left.
+    pub fn open_batch<'a, C>(&mut self, messages: Vec<(Sealed<'_>, C)>, helper: bool) -> (usize, Option<Error>)
+    where
+        C: FnOnce(&[u8]) -> &'a mut [u8] + Send,
+    {
+        if !helper {
+            let count = messages.len();
+            for (index, (sealed, copy)) in messages.into_iter().enumerate() {
+                if let Err(error) = self.open_in_place(&sealed, copy(sealed.ciphertext)) {
+                    return (index, Some(error));
+                }
+            }
+            return (count, None);
+        }
+        let Some(cipher) = &self.cipher else { return (0, (!messages.is_empty()).then(cleared)) };
+        let numbered: Vec<Sealed<'_>> = messages.iter().map(|(sealed, _)| *sealed).collect();
+        let mut genuine: Vec<Option<&mut [u8]>> = numbered.iter().map(|_| None).collect();
+        for_each(messages.into_iter().zip(&mut genuine), true, |((sealed, copy), genuine)| {
+            let buffer = copy(sealed.ciphertext);
+            if cipher.open_in_place(sealed.nonce, buffer, sealed.tag).is_ok() {
+                *genuine = Some(buffer);
+            }
+        });
+        for (index, (sealed, plaintext)) in numbered.iter().zip(&genuine).enumerate() {
+            let accepted =
+                self.acceptable(sealed).and_then(|number| plaintext.is_some().then_some(number).ok_or_else(forged));
+            match accepted {
+                Ok(number) => {
+                    self.window.mark(number);
+                }
+                Err(error) => {
+                    genuine.iter_mut().skip(index).flatten().for_each(|plaintext| plaintext.zeroize());
+                    return (index, Some(error));
+                }
+            }
+        }
+        (numbered.len(), None)
+    }
+
+    /// The sequence number of a message that goes the right way and was not seen before.
+    fn acceptable(&self, sealed: &Sealed<'_>) -> Result<u64, Error> {
         let [d0, d1, d2, d3, sequence @ ..] = *sealed.nonce;
         if u32::from_be_bytes([d0, d1, d2, d3]) != self.direction as u32 {
             return Err(Error::new(Code::DecryptFailed, "the message was sealed for the other direction"));
@@ -218,11 +298,7 @@ impl<A: Aead> Opener<A> {
             let message = format!("sequence {sequence} was seen before or is older than the replay window");
             return Err(Error::new(Code::SequenceError, message));
         }
-        cipher
-            .open_in_place(sealed.nonce, buffer, sealed.tag)
-            .map_err(|_| Error::new(Code::DecryptFailed, "the message was changed, or sealed with another key"))?;
-        self.window.mark(sequence);
-        Ok(())
+        Ok(sequence)
     }
 
     /// The highest sequence number opened.
@@ -250,10 +326,40 @@ impl<A: Aead> fmt::Debug for Opener<A> {
     }
 }
 
+/// A message that is to be sealed in place, split.
+struct Rooms<'a> {
+    nonce: &'a mut [u8; NONCE_SIZE],
+    plaintext: &'a mut [u8],
+    tag: &'a mut [u8; TAG_SIZE],
+}
+
+impl<'a> Rooms<'a> {
+    fn split(message: &'a mut [u8]) -> Result<Self, Error> {
+        let size = message.len();
+        let no_room = || Error::new(Code::InternalError, format!("{size} bytes have no room for nonce and tag"));
+        let (nonce, rest) = message.split_first_chunk_mut().ok_or_else(no_room)?;
+        let (plaintext, tag) = rest.split_last_chunk_mut().ok_or_else(no_room)?;
+        check_plaintext_size(plaintext.len())?;
+        Ok(Self { nonce, plaintext, tag })
+    }
+
+    fn seal<A: Aead>(self, cipher: &A, nonce: [u8; NONCE_SIZE]) -> Result<(), Error> {
+        *self.nonce = nonce;
+        *self.tag = cipher
+            .seal_in_place(&nonce, self.plaintext)
+            .map_err(|_| Error::new(Code::InternalError, "the cipher refused the message"))?;
+        Ok(())
+    }
+}
+
 fn nonce(direction: Direction, sequence: u64) -> [u8; NONCE_SIZE] {
     let [d0, d1, d2, d3] = (direction as u32).to_be_bytes();
     let [s0, s1, s2, s3, s4, s5, s6, s7] = sequence.to_be_bytes();
     [d0, d1, d2, d3, s0, s1, s2, s3, s4, s5, s6, s7]
+}
+
+fn forged() -> Error {
+    Error::new(Code::DecryptFailed, "the message was changed, or sealed with another key")
 }
 
 fn cleared() -> Error {

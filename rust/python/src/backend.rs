@@ -18,7 +18,8 @@ const VARIABLE: &str = "SIDEBAND_BACKEND";
 pub fn fix() -> PyResult<()> {
     let wanted = env::var_os(VARIABLE).filter(|value| !value.is_empty());
     let wanted = wanted.map(|value| value.to_string_lossy().into_owned());
-    let choice = choose(wanted.as_deref()).map_err(|error| Failure::Setting { variable: VARIABLE, error })?;
+    let choice =
+        choose(wanted.as_deref()).map_err(|error| Failure::Setting { variable: VARIABLE, error: error.to_string() })?;
     // A second interpreter in the process loads the module again; the first one's choice stands.
     Cipher::set_process_choice(choice);
     Ok(())

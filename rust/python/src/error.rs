@@ -3,7 +3,6 @@
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes};
-use sideband_backend::ChoiceError;
 use sideband_core::replay::InvalidWindowSize;
 
 mod classes {
@@ -30,7 +29,7 @@ pub enum Failure {
         /// Its name.
         variable: &'static str,
         /// Why not.
-        error: ChoiceError,
+        error: String,
     },
     /// The operating system gave no randomness.
     Random(getrandom::Error),

@@ -1,6 +1,7 @@
 //! Python bindings of `sideband-core`, imported as `sideband._native`. Types and docstrings are in `_native.pyi`.
 //!
-//! There is no mutable state outside objects, and each object has its own locks, so free-threaded Python is safe.
+//! Mutable state outside objects is a setting or a pool, and each object has its own locks, so free-threaded Python is
+//! safe.
 
 #![allow(clippy::needless_pass_by_value, reason = "arguments that PyO3 converts are handed over by value")]
 #![allow(clippy::unused_self, reason = "__reduce__ of the objects that refuse to be pickled is a method all the same")]
@@ -19,6 +20,7 @@ mod replay;
 mod sbp;
 mod session;
 mod stream;
+mod threads;
 mod ws;
 
 /// The native core of sideband.
@@ -79,6 +81,10 @@ mod _native {
     #[pymodule_export]
     use crate::stream::FrameDecoder;
     #[pymodule_export]
+    const HELPER_FROM: usize = crate::threads::HELPER_FROM;
+    #[pymodule_export]
+    use crate::threads::{batch_threads, set_batch_threads};
+    #[pymodule_export]
     const BLOCK_SIZE: usize = crate::ws::BLOCK_SIZE;
     #[pymodule_export]
     const POOL_BLOCKS: usize = crate::ws::POOL_BLOCKS;
@@ -89,6 +95,7 @@ mod _native {
 
     #[pymodule_init]
     fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        crate::threads::fix()?;
         crate::backend::fix()
     }
 }

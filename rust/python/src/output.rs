@@ -70,3 +70,59 @@ impl<'py> Output<'py> {
         self.0
     }
 }
+
+/// A new `bytes` object whose contents are still to be written, wherever there is time for it.
+pub struct Blank<'py>(Bound<'py, PyBytes>);
+
+impl<'py> Blank<'py> {
+    /// An object of this size.
+    #[allow(unsafe_code, reason = "as above")]
+    pub fn new(py: Python<'py>, size: usize) -> PyResult<Self> {
+        let signed = isize::try_from(size).map_err(|_| PyOverflowError::new_err("the result is too long"))?;
+        // SAFETY: as in `concat`; the contents are only known as not initialised until `into_bytes`.
+        unsafe {
+            let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), signed);
+            Ok(Self(Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<PyBytes>()))
+        }
+    }
+
+    /// Its contents, which need no interpreter.
+    #[allow(unsafe_code, reason = "as above")]
+    pub fn room(&mut self) -> Room<'_> {
+        let size = self.0.len().unwrap_or(0);
+        if size == 0 {
+            return Room(&mut []);
+        }
+        // SAFETY: as in `as_mut_slice`, and the object is borrowed as long as the room is there.
+        Room(unsafe { std::slice::from_raw_parts_mut(ffi::PyBytes_AsString(self.0.as_ptr()).cast(), size) })
+    }
+
+    /// The finished object.
+    ///
+    /// # Safety
+    /// Its room was written.
+    #[allow(unsafe_code, reason = "as above")]
+    pub unsafe fn into_bytes(self) -> Bound<'py, PyBytes> {
+        self.0
+    }
+}
+
+/// Memory that is not initialised yet.
+pub struct Room<'a>(&'a mut [MaybeUninit<u8>]);
+
+impl<'a> Room<'a> {
+    /// Fill it with the concatenation of `parts`, which has its size.
+    #[allow(unsafe_code, reason = "as above")]
+    pub fn write<'p>(self, parts: impl IntoIterator<Item = &'p [u8]>) -> &'a mut [u8] {
+        let mut rest = &mut *self.0;
+        for part in parts {
+            let (target, behind) = rest.split_at_mut(part.len());
+            // SAFETY: what is initialised is also well-formed as what may not be, and the target is no part of `part`.
+            target.copy_from_slice(unsafe { std::slice::from_raw_parts(part.as_ptr().cast(), part.len()) });
+            rest = behind;
+        }
+        assert!(rest.is_empty(), "the parts fill the room");
+        // SAFETY: all of it was written above.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len()) }
+    }
+}

@@ -8,18 +8,20 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use sideband_backend::Cipher;
 use sideband_core::aead::{NONCE_SIZE, TAG_SIZE};
+use sideband_core::batch::try_for_each;
 use sideband_core::frame::{self, FrameType, HEADER_SIZE};
 use sideband_core::replay::{DEFAULT_WINDOW, ReplayWindow};
 use sideband_core::session::{self, Role, Sealed};
 use sideband_core::{Code, Error};
 
-use crate::buffer::{Gathered, Input, gathered, inputs};
+use crate::buffer::{Input, gathered, inputs};
 use crate::error::{self, Failure};
 use crate::frame::SessionId;
 use crate::handshake::SessionKeys;
 use crate::lock::{with_lock, with_lock_released};
-use crate::output::Output;
-use crate::ws::MessageBatch;
+use crate::output::{Blank, Output};
+use crate::threads::wants_helper;
+use crate::ws::{MessageBatch, Payloads};
 
 type Sealer = session::Sealer<Cipher>;
 type Opener = session::Opener<Cipher>;
@@ -69,18 +71,26 @@ impl Session {
         let headers: Result<Vec<_>, _> =
             plaintexts.iter().map(|message| data_header(session_id, message.size())).collect();
         let headers = headers.map_err(Failure::from)?;
-        let mut outputs = headers
-            .iter()
-            .zip(&plaintexts)
-            .map(|(header, message)| with_room_gathered(py, header, message))
+        let payloads = Payloads::of(&plaintexts);
+        let mut outputs = payloads
+            .sizes()
+            .map(|size| Blank::new(py, HEADER_SIZE + session::OVERHEAD + size))
             .collect::<PyResult<Vec<_>>>()?;
-        let mut messages: Vec<&mut [u8]> = outputs.iter_mut().map(|output| message_of(output, HEADER_SIZE)).collect();
+        let rooms: Vec<_> = outputs.iter_mut().map(Blank::room).collect();
+        let helper = wants_helper(headers.len(), payloads.sizes().sum());
         let sealed = with_lock_released(py, &self.sealer, |sealer| {
-            sealer.reserve(messages.len() as u64)?;
-            messages.iter_mut().try_for_each(|message| sealer.seal_in_place(message))
+            let tickets = sealer.tickets(headers.len() as u64)?;
+            let items = tickets.zip(rooms).zip(headers.iter().zip(payloads.iter()));
+            try_for_each(items, helper, |((ticket, room), (header, (_, parts)))| {
+                let before: [&[u8]; 2] = [header, &[0; NONCE_SIZE]];
+                let frame = room.write(before.into_iter().chain(parts.iter().copied()).chain([&[0; TAG_SIZE][..]]));
+                ticket.seal_in_place(frame.get_mut(HEADER_SIZE..).unwrap_or_default())
+            })
         });
         self.checked(py, sealed)?;
-        Ok(outputs.into_iter().map(Output::into_bytes).collect())
+        #[allow(unsafe_code, reason = "the objects were made without contents")]
+        // SAFETY: each was written: the work on none has failed.
+        Ok(outputs.into_iter().map(|output| unsafe { output.into_bytes() }).collect())
     }
 
     #[pyo3(signature = (frames, start=0, stop=usize::MAX), text_signature = "($self, frames, start=0, stop=...)")]
@@ -108,18 +118,17 @@ impl Session {
             }
         }
         let mut outputs =
-            sealed.iter().map(|message| Output::concat(py, &[message.ciphertext()])).collect::<PyResult<Vec<_>>>()?;
-        let mut buffers: Vec<&mut [u8]> = outputs.iter_mut().map(Output::as_mut_slice).collect();
-        let (opened, outcome) = with_lock_released(py, &self.opener, |opener| {
-            for (index, (message, buffer)) in sealed.iter().zip(&mut buffers).enumerate() {
-                if let Err(error) = opener.open_in_place(message, buffer) {
-                    return (index, Some(error));
-                }
-            }
-            (sealed.len(), None)
+            sealed.iter().map(|message| Blank::new(py, message.ciphertext().len())).collect::<PyResult<Vec<_>>>()?;
+        let helper = wants_helper(sealed.len(), sealed.iter().map(|message| message.ciphertext().len()).sum());
+        let copies = outputs.iter_mut().map(|output| {
+            let room = output.room();
+            move |ciphertext: &[u8]| room.write([ciphertext])
         });
-        outputs.truncate(opened);
-        let plaintexts = outputs.into_iter().map(Output::into_bytes);
+        let messages = sealed.into_iter().zip(copies).collect();
+        let (opened, outcome) = with_lock_released(py, &self.opener, |opener| opener.open_batch(messages, helper));
+        #[allow(unsafe_code, reason = "the objects were made without contents")]
+        // SAFETY: each of the first `opened` was written: it was opened in place.
+        let plaintexts = outputs.into_iter().take(opened).map(|output| unsafe { output.into_bytes() });
         match outcome.or(failure) {
             None => Ok(plaintexts.collect()),
             Some(error) => Err(error::batch(error, opened, plaintexts.map(Bound::unbind).collect())),
@@ -246,17 +255,6 @@ impl DaemonSession {
 /// The plaintext with room before it for the header, which is filled, and the nonce, and after it for the tag.
 fn with_room<'py>(py: Python<'py>, header: &[u8], plaintext: &[u8]) -> PyResult<Output<'py>> {
     Output::concat(py, &[header, &[0; NONCE_SIZE], plaintext, &[0; TAG_SIZE]])
-}
-
-fn with_room_gathered<'py>(py: Python<'py>, header: &[u8], message: &Gathered<'_>) -> PyResult<Output<'py>> {
-    match message {
-        Gathered::One(plaintext) => with_room(py, header, plaintext),
-        Gathered::Parts(_) => {
-            let room: [&[u8]; 2] = [header, &[0; NONCE_SIZE]];
-            let parts: Vec<_> = room.into_iter().chain(message.parts()).chain([&[0; TAG_SIZE][..]]).collect();
-            Output::concat(py, &parts)
-        }
-    }
 }
 
 fn message_of<'a>(output: &'a mut Output<'_>, header_size: usize) -> &'a mut [u8] {

@@ -13,4 +13,4 @@ pub use block::{BLOCK_SIZE, POOL_BLOCKS};
 pub use input::WebSocketInput;
 pub use relay_receiver::WebSocketReceiver;
 pub use seal::seal_websocket_frames;
-pub use wire::{WireFrames, frame_messages};
+pub use wire::{Payloads, WireFrames, frame_messages};

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use sideband_core::Error;
 use sideband_core::aead::NONCE_SIZE;
+use sideband_core::batch::try_for_each;
 use sideband_core::frame::HEADER_SIZE;
 use sideband_core::session::OVERHEAD;
 use sideband_core::ws::BINARY;
@@ -13,6 +14,7 @@ use crate::error::Failure;
 use crate::frame::SessionId;
 use crate::lock::with_lock_released;
 use crate::session::{Session, data_header};
+use crate::threads::wants_helper;
 
 const ADDED: usize = HEADER_SIZE + OVERHEAD;
 
@@ -31,16 +33,19 @@ pub fn seal_websocket_frames(
     let headers = headers.map_err(Failure::from)?;
     let mut making = Making::new(payloads.sizes().map(|size| ADDED + size), role(masked))?;
     let session = session.get();
+    let helper = wants_helper(headers.len(), payloads.sizes().sum());
     let sealed = with_lock_released(py, &session.sealer, |sealer| {
-        sealer.reserve(headers.len() as u64)?;
-        for (header, (size, parts)) in headers.iter().zip(payloads.iter()) {
-            making.message(BINARY, ADDED + size, |frame| {
+        let tickets = sealer.tickets(headers.len() as u64)?;
+        let rooms = making.rooms(BINARY, payloads.sizes().map(|size| ADDED + size));
+        let items = tickets.zip(&headers).zip(payloads.iter()).zip(rooms);
+        try_for_each(items, helper, |(((ticket, header), (_, parts)), room)| {
+            room.fill(|frame| {
                 let (head, message) = frame.split_at_mut(HEADER_SIZE);
                 head.copy_from_slice(header);
                 write_parts(message.get_mut(NONCE_SIZE..).unwrap_or_default(), parts);
-                sealer.seal_in_place(message).inspect_err(|_| message.fill(0))
-            })?;
-        }
+                ticket.seal_in_place(message).inspect_err(|_| message.fill(0))
+            })
+        })?;
         Ok::<_, Error>(making.finish())
     });
     let (wire, sealed) = match sealed {

@@ -50,7 +50,6 @@ impl WireFrames {
 pub struct Making {
     block: Block,
     size: usize,
-    used: usize,
     messages: usize,
     payload_bytes: usize,
     sender: Role,
@@ -63,41 +62,52 @@ impl Making {
         let size = payload_sizes.clone().map(|size| frame_size(size, sender)).sum();
         let messages = payload_sizes.clone().count();
         let keys = if sender == Role::Client { mask_keys(messages)? } else { Vec::new() };
-        Ok(Self { block: Block::new(size), size, used: 0, messages, payload_bytes: payload_sizes.sum(), sender, keys })
+        Ok(Self { block: Block::new(size), size, messages, payload_bytes: payload_sizes.sum(), sender, keys })
     }
 
-    /// Frame the next message: `write` fills the payload, all of it.
-    pub fn message<E>(
-        &mut self,
-        opcode: u8,
-        payload_size: usize,
-        write: impl FnOnce(&mut [u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mask = if self.sender == Role::Client { self.keys.pop() } else { None };
-        let mut header = [0; MAX_HEADER_SIZE];
-        let header_size = write_header(opcode, payload_size, mask, &mut header);
-        let frame = self.rest(header_size + payload_size);
-        let (head, payload) = frame.split_at_mut(header_size);
-        head.copy_from_slice(header.get(..header_size).unwrap_or_default());
-        write(payload)?;
-        if let Some(mask) = mask {
-            apply(mask, payload);
+    /// Write the header of each message; return the rooms of the payloads, to be filled in any order.
+    pub fn rooms(&mut self, opcode: u8, payload_sizes: impl Iterator<Item = usize>) -> Vec<Room<'_>> {
+        let Self { block, size, keys, sender, .. } = self;
+        #[allow(unsafe_code, reason = "blocks are only reachable so")]
+        // SAFETY: the block is this object's alone, and borrowed by the rooms.
+        let mut rest = unsafe { block.part_mut(0, *size) };
+        let mut keys = keys.iter();
+        let mut rooms = Vec::with_capacity(self.messages);
+        for size in payload_sizes {
+            let mask = if *sender == Role::Client { keys.next().copied() } else { None };
+            let mut header = [0; MAX_HEADER_SIZE];
+            let header_size = write_header(opcode, size, mask, &mut header);
+            let (frame, behind) = rest.split_at_mut(header_size + size);
+            rest = behind;
+            let (head, payload) = frame.split_at_mut(header_size);
+            head.copy_from_slice(header.get(..header_size).unwrap_or_default());
+            rooms.push(Room { payload, mask });
         }
-        self.used += header_size + payload_size;
-        Ok(())
+        debug_assert!(rest.is_empty(), "the sizes are those that the room was made for");
+        rooms
     }
 
     /// The finished frames.
     pub fn finish(self) -> WireFrames {
-        debug_assert_eq!(self.used, self.size, "the sizes were those of the messages");
-        let Self { block, used: size, messages, payload_bytes, .. } = self;
+        let Self { block, size, messages, payload_bytes, .. } = self;
         WireFrames { block, size, messages, payload_bytes }
     }
+}
 
-    #[allow(unsafe_code, reason = "blocks are only reachable so")]
-    fn rest(&mut self, size: usize) -> &mut [u8] {
-        // SAFETY: the block is this object's alone.
-        unsafe { self.block.part_mut(self.used, size) }
+/// Where the payload of a message goes.
+pub struct Room<'a> {
+    payload: &'a mut [u8],
+    mask: Option<[u8; MASK_SIZE]>,
+}
+
+impl Room<'_> {
+    /// Let `write` fill the payload, all of it, and mask it.
+    pub fn fill<E>(self, write: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<(), E> {
+        write(self.payload)?;
+        if let Some(mask) = self.mask {
+            apply(mask, self.payload);
+        }
+        Ok(())
     }
 }
 
@@ -154,8 +164,8 @@ pub fn frame_messages(messages: &Bound<'_, PyAny>, masked: bool, opcode: u8) -> 
     let payloads = Payloads::of(&messages);
     let mut making = Making::new(payloads.sizes(), role(masked))?;
     let frame = || {
-        for (size, parts) in payloads.iter() {
-            let Ok(()) = making.message(opcode, size, |payload| {
+        for ((_, parts), room) in payloads.iter().zip(making.rooms(opcode, payloads.sizes())) {
+            let Ok(()) = room.fill(|payload| {
                 write_parts(payload, parts);
                 Ok::<_, Infallible>(())
             });
