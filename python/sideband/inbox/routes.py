@@ -22,6 +22,9 @@ __all__ = ["AddressOf", "Handler", "InboxRoutes", "answering", "peer_address"]
 AddressOf = Callable[[web.Request], str]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+CLIENT_GONE = 499
+"""Counted for requests whose client has hung up; never sent."""
+
 _log = logging.getLogger("sideband.inbox")
 
 
@@ -114,8 +117,8 @@ def answering(inbox: Inbox, name: str, address_of: AddressOf, handler: Handler) 
             _log.error("inbox.store_failed", extra={"route": name, "cause": str(error)})
             response = refuse(as_refusal(error))
         except ConnectionError:
-            # The client is gone; whoever is there to be told has hung up.
-            raise
+            # The client has hung up: nobody is there to be told, and it is no fault that a log should show.
+            response = web.Response(status=CLIENT_GONE)
         except Exception:  # noqa: BLE001  (the boundary: a fault of ours is still an answer in this API's shape)
             _log.exception("inbox.failed", extra={"route": name})
             response = refuse(InboxError("SHADE_INTERNAL", "the server failed; its log tells more"))
