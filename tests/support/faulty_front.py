@@ -22,12 +22,14 @@ class FaultyFront:
         asked: the procedures that were asked for, in order.
         credentials: what each of them was asked with.
         away: whether every connection is cut without an answer.
+        always: the answer to every request; None for no such.
     """
 
     def __init__(self, target: str) -> None:
         self.asked: list[str] = []
         self.credentials: list[str | None] = []
         self.away = False
+        self.always: Answer | None = None
         self._target = target
         self._due: dict[str, deque[Answer]] = defaultdict(deque)
         self._runner: web.AppRunner | None = None
@@ -77,6 +79,8 @@ class FaultyFront:
         self.credentials.append(request.headers.get("Authorization"))
         if self.away:
             return await cut(self, request)
+        if self.always is not None:
+            return await self.always(self, request)
         due = self._due[procedure]
         return await (due.popleft() if due else FaultyFront.forward)(self, request)
 

@@ -110,7 +110,9 @@ def print_error(error: SidebandError, *, json_output: bool) -> None:
     if json_output:
         print_event("error", error=type(error).__name__, message=str(error), exit_code=exit_code(error))
     else:
-        print(f"error: {shown_lines(str(error))}", file=sys.stderr, flush=True)
+        wait = getattr(error, "retry_after", None)
+        advice = f"; try again in {wait:g} s" if wait else ""
+        print(f"error: {shown_lines(str(error))}{advice}", file=sys.stderr, flush=True)
 
 
 @contextmanager
