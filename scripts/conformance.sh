@@ -1,5 +1,6 @@
 #!/bin/sh
-# Run the WebSocket conformance suite (autobahntestsuite of PyPI, which needs Python 2.7) against the relay's protocol.
+# Run the WebSocket conformance suite (autobahntestsuite of PyPI, which needs Python 2.7) against the relay's protocol as
+# a server, and against the endpoints' as a client.
 # Usage: PY=<python of .venv> [PYTHON27=<interpreter>] [CASES='"1.*", "7.*"'] conformance.sh
 set -eu
 folder=.make/conformance
@@ -44,4 +45,19 @@ END
 PYTHONPATH="$folder/site" "$python27" -m autobahntestsuite.wstest -m fuzzingclient -s "$folder/client.json" >"$folder/log"
 exec 3>&-
 wait "$server"
+echo 'The relay as a server:'
 "$PY" scripts/conformance_verdict.py "$folder/reports/index.json"
+
+port=$("$PY" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
+cat >"$folder/server.json" <<END
+{"outdir": "$folder/client-reports", "cases": [$cases], "exclude-cases": ["12.*", "13.*"], "exclude-agent-cases": {},
+ "url": "ws://127.0.0.1:$port"}
+END
+rm -rf "$folder/client-reports"
+PYTHONPATH="$folder/site" "$python27" -m autobahntestsuite.wstest -m fuzzingserver -s "$folder/server.json" -w 0 \
+  >"$folder/server-log" 2>&1 &
+suite=$!
+trap 'kill "$suite"' EXIT
+"$PY" scripts/conformance_client.py "$port"
+echo 'The endpoints as a client:'
+"$PY" scripts/conformance_verdict.py "$folder/client-reports/index.json"
