@@ -60,6 +60,9 @@ def daemon(
     ] = None,
     qr: Annotated[bool, typer.Option("--qr/--no-qr", help="Draw codes where there is room.")] = True,
     once: Annotated[bool, typer.Option("--once", help="End when the first client has gone.")] = False,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Clients that can reach this machine may leave the relay.")
+    ] = False,
     log_level: Annotated[
         str, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
     ] = "warning",
@@ -77,7 +80,7 @@ def daemon(
         if codes is None:
             # What a service prints is kept in a log, and a code is a secret as long as it lives.
             codes = json_output or sys.stdout.isatty()
-        settings = _settings(api, api_key_file, name, shared, codes=codes, once=once)
+        settings = _settings(api, api_key_file, name, shared, codes=codes, once=once, direct=direct)
         _log_to_standard_error(log_level)
         output = EventOutput() if json_output else LineOutput(qr=qr)
         code = asyncio.run(_run(settings, output))
@@ -136,7 +139,14 @@ def _shared(root: Path | None, *, writable: bool, hidden: bool) -> Shared | None
 
 
 def _settings(
-    api: str | None, api_key_file: Path | None, name: str | None, shared: Shared | None, *, codes: bool, once: bool
+    api: str | None,
+    api_key_file: Path | None,
+    name: str | None,
+    shared: Shared | None,
+    *,
+    codes: bool,
+    once: bool,
+    direct: bool,
 ) -> DaemonSettings:
     from sideband.cli.daemon_run import DaemonSettings
     from sideband.identity import FileIdentity
@@ -149,6 +159,7 @@ def _settings(
         shared=shared,
         codes=codes,
         once=once,
+        direct=direct,
     )
 
 

@@ -12,7 +12,7 @@ from sideband import cloud
 from sideband.cli.daemon_output import Client, DaemonOutput, Shared
 from sideband.cli.service_notice import notify_service_manager
 from sideband.errors import SidebandError
-from sideband.peer import Peer, RetryPolicy
+from sideband.peer import ConnectionPolicy, Peer, PeerOptions, RetryPolicy
 from sideband.peer.clock import Clock, LoopClock
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class DaemonSettings:
         shared: the folder that clients get at, or None.
         codes: whether there is always a Quick Connect code.
         once: whether the daemon ends when its first client has gone.
+        direct: whether clients that can reach this machine may leave the relay.
     """
 
     api_url: str
@@ -52,6 +53,7 @@ class DaemonSettings:
     shared: Shared | None = None
     codes: bool = True
     once: bool = False
+    direct: bool = False
 
 
 async def run_daemon(
@@ -114,6 +116,7 @@ class _Daemon:
             name=settings.name,
             on_online=self._came_online,
             on_offline=self._went_offline,
+            options=_options(settings.direct),
         ) as server:
             self._output.ready(server, settings.name, settings.shared)
             self._ready = True
@@ -225,3 +228,11 @@ class _Daemon:
 
 async def _nothing() -> None:
     return
+
+
+def _options(direct: bool) -> PeerOptions | None:
+    if not direct:
+        return None
+    from sideband.direct import upgrades
+
+    return PeerOptions(connection=ConnectionPolicy(on_disconnect="pause"), upgrade=upgrades())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sideband.cli.direct_way import WayOption
 from sideband.cli.output import EXIT_FAILURE, EXIT_OK, reporting_errors
 from sideband.cli.shown import shown
 from sideband.cli.target import (
@@ -51,6 +52,7 @@ def get(
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="A folder, with all that is in it.")] = False,
     replace: Annotated[bool, typer.Option("--replace", "-f", help="Replace files that are there already.")] = False,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with what an earlier try left.")] = True,
+    direct: WayOption = None,
     api: ApiOption = None,
     token_file: TokenFileOption = None,
     timeout: TimeoutOption = CONNECT_SECONDS,
@@ -69,7 +71,7 @@ def get(
         held = held_bytes(to)
         return f"{held:,} bytes are kept; the same command goes on there" if held else ""
 
-    reach = Reach(target, api, token_file, timeout, trust)
+    reach = Reach(target, api, token_file, timeout, trust, direct)
     output = TransferOutput(json_output=json_output)
     if recursive:
         command = _get_folder(reach, path, to, output, replace=replace)

@@ -17,6 +17,7 @@ from sideband.cli import get as get_command
 from sideband.cli import init as init_command
 from sideband.cli import login as login_command
 from sideband.cli import ls as ls_command
+from sideband.cli import ping as ping_command
 from sideband.cli import pipe as pipe_command
 from sideband.cli import put as put_command
 from sideband.cli import serve as serve_command
@@ -49,6 +50,7 @@ app.command("pipe", epilog=pipe_command.EPILOG)(pipe_command.pipe)
 app.command("init", epilog=init_command.EPILOG)(init_command.init)
 app.command("login", epilog=login_command.EPILOG)(login_command.login)
 app.command("connect", epilog=connect_command.EPILOG)(connect_command.connect)
+app.command("ping", epilog=ping_command.EPILOG)(ping_command.ping)
 app.command("bench", epilog=bench_command.EPILOG)(bench_command.bench)
 app.command("call", epilog=call_command.EPILOG)(call_command.call)
 app.add_typer(identity.app, name="identity")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from sideband.cli.direct_way import options_for, settle_on_way
 from sideband.cli.running import run_to_end
 from sideband.cli.target import CONNECT_SECONDS, open_peer, resolve_target
 from sideband.cli.transfer_output import TransferOutput
@@ -28,20 +29,25 @@ class Reach:
     token_file: Path | None = None
     timeout: float = CONNECT_SECONDS
     trust: str = "accept-new"
+    direct: bool | None = None
 
-    def peer(self) -> AbstractAsyncContextManager[Peer]:
+    @asynccontextmanager
+    async def peer(self) -> AsyncIterator[Peer]:
         """Connect; the session ends with the block.
 
         Raises:
             SidebandError: see `open_peer`.
         """
-        return open_peer(
+        async with open_peer(
             resolve_target(self.target),
             api=self.api,
             token_file=self.token_file,
             timeout=self.timeout,
             trust=self.trust,
-        )
+            options=options_for(self.direct),
+        ) as peer:
+            await settle_on_way(peer, self.direct)
+            yield peer
 
 
 def run_transfer(

@@ -2,7 +2,7 @@
 
 from sideband.direct.handshake import Rekey
 from sideband.direct.link import DirectLink
-from sideband.direct.moving import upgrades
+from sideband.direct.moving import upgrades, when_direct
 from sideband.direct.negotiator import DirectNegotiator, sbdp_negotiator
 from sideband.direct.policy import DirectPolicy, IceServer
 from sideband.direct.sessions import connect, listen
@@ -17,4 +17,5 @@ __all__ = [
     "listen",
     "sbdp_negotiator",
     "upgrades",
+    "when_direct",
 ]

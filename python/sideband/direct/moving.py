@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sideband.peer.peer import Peer
     from sideband.peer.session import Session
 
-__all__ = ["ChannelSource", "SessionUpgrade", "upgrades"]
+__all__ = ["ChannelSource", "SessionUpgrade", "upgrades", "when_direct"]
 
 _log = logging.getLogger("sideband.direct")
 
@@ -78,6 +78,25 @@ def upgrades(policy: DirectPolicy | None = None) -> UpgradeFactory | None:
         return upgrade
 
     return make
+
+
+async def when_direct(peer: Peer) -> None:
+    """Return once the peer's session is a direct one, at once when it is.
+
+    Raises:
+        SidebandError: the peer was closed first; under the policy "require" because no direct way was found.
+    """
+    changed = asyncio.Event()
+    remove = [peer.on("path_changed", lambda _: changed.set()), peer.on("state_change", lambda *_: changed.set())]
+    try:
+        while not (peer.path or "").startswith("direct"):
+            if peer.closed:
+                raise peer.error or PeerError("peer_closed", "the peer was disconnected")
+            await changed.wait()
+            changed.clear()
+    finally:
+        for each in remove:
+            each()
 
 
 class SessionUpgrade:
