@@ -126,6 +126,8 @@ class PeerStreams:
         return self._keeper.close() if self._own_keeper else []
 
     def _opened(self, opened: ByteStream) -> None:
+        if opened.closed:
+            return  # given up before anybody could look at it: open and reset came together
         handler = self._handlers.get(opened.name)
         session = self._session
         if handler is None or session is None:
