@@ -4,12 +4,32 @@ import os
 from collections.abc import Callable
 from typing import Literal, Protocol, TypeAlias
 
-from sideband._native import ClientSession, DaemonSession, SessionKeys
+from sideband._native import (
+    ClientSession,
+    DaemonSession,
+    SessionKeys,
+    batch_threads,
+    seal_websocket_frames,
+    set_batch_threads,
+)
 from sideband.bench.measuring import Contestant
 from sideband.bench.openssl_session import CLIENT_TO_DAEMON, DAEMON_TO_CLIENT, OpensslSession
 from sideband.bench.pure_session import PureSession
 
-__all__ = ["BATCH", "OPENSSL", "OURS", "OURS_BATCH", "PURE", "SIZES", "Action", "check_agreement", "contestants"]
+__all__ = [
+    "BATCH",
+    "ONE_THREAD",
+    "OPENSSL",
+    "OURS",
+    "OURS_BATCH",
+    "PURE",
+    "SIZES",
+    "TWO_THREADS",
+    "Action",
+    "check_agreement",
+    "contestants",
+    "threads",
+]
 
 Action: TypeAlias = Literal["seal", "open"]
 
@@ -17,6 +37,7 @@ SIZES = (64, 1024, 16_384, 65_508)
 BATCH = 32
 """Frames that are sealed or opened in one call, where one call takes several."""
 OURS, OURS_BATCH, OPENSSL, PURE = "ours", f"ours, batch of {BATCH}", "Python over `cryptography`", "pure Python"
+ONE_THREAD, TWO_THREADS = "one thread", "two threads"
 _SESSION_ID = 0x1122334455667788
 _MEMORY_PER_SAMPLE = 16 * 1024 * 1024
 
@@ -29,6 +50,11 @@ class _Side(Protocol):
 def contestants(action: Action, size: int) -> list[Contestant]:
     """Return the four ways to do it, for `measure`; messages have `size` bytes."""
     return _sealing(size) if action == "seal" else _opening(size)
+
+
+def threads(action: Action, size: int) -> list[Contestant]:
+    """Return batches by one thread and by two, for `measure` by the clock; sealed as they go to a WebSocket, masked."""
+    return [_by_threads(name, count, action, size) for name, count in ((ONE_THREAD, 1), (TWO_THREADS, 2))]
 
 
 def check_agreement() -> None:
@@ -122,6 +148,32 @@ def _opening(size: int) -> list[Contestant]:
         Contestant(OPENSSL, single(_openssl_daemon), max_operations=limit),
         Contestant(PURE, single(_pure_daemon), max_operations=limit),
     ]
+
+
+def _by_threads(name: str, count: int, action: Action, size: int) -> Contestant:
+    messages = [os.urandom(size)] * BATCH
+
+    def prepare(operations: int) -> Callable[[], object]:
+        keys = _keys()
+        sender = _our_client(*keys)
+        batches = operations // BATCH
+        sealed = [sender.seal_frames(_SESSION_ID, messages) for _ in range(batches)] if action == "open" else []
+        open_frames = _our_daemon(*keys).open_frames
+
+        def call() -> None:
+            before = batch_threads()
+            set_batch_threads(count)
+            if action == "seal":
+                for _ in range(batches):
+                    seal_websocket_frames(sender, _SESSION_ID, messages, masked=True)
+            else:
+                for frames in sealed:
+                    open_frames(frames)
+            set_batch_threads(before)
+
+        return call
+
+    return Contestant(name, prepare, per_call=BATCH, max_operations=max(BATCH, _MEMORY_PER_SAMPLE // (size + 64)))
 
 
 def _keys() -> tuple[bytes, bytes]:
