@@ -17,6 +17,7 @@ TEXTS = dict(help_texts())
 FIRST_LEVEL = [name for name in TEXTS if name.count(" ") == 1]
 # What an option of this name means depends on the command; everything else means the same everywhere.
 OWN_MEANING = {
+    "--direct",
     "--account",
     "--daemon",
     "--fingerprint",
