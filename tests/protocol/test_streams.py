@@ -163,7 +163,7 @@ def test_a_reset_drops_both_directions_and_tells_both_sides(network: StreamNetwo
                 use()
             assert code_of(caught) == "stream_reset"
         stream.reset()
-    assert network.budget.held == 0
+    assert network.budget.held == network.unread_budget.held == 0
     assert network.client.streams.unread_bytes == network.daemon.streams.unread_bytes == 0
 
 
@@ -278,5 +278,5 @@ def test_closing_gives_up_every_stream(network: StreamNetwork) -> None:
     ours.write(bytes(1000))
     network.client.streams.close(reason="disconnected")
     assert network.client.streams.poll()[-1] == StreamFailed(ours, ResetCode.CANCELLED, "disconnected", remote=False)
-    assert network.budget.held == 0
+    assert network.budget.held == network.unread_budget.held == 0
     assert not network.client.streams.wants_write

@@ -66,7 +66,7 @@ def test_a_stream_given_up_in_between_is_unknown_afterwards(network: StreamNetwo
     network.settle()
     assert ours.failure is not None
     assert (ours.failure.code, ours.failure.remote) == (ResetCode.UNKNOWN, True)
-    assert network.budget.held == 0
+    assert network.budget.held == network.unread_budget.held == 0
 
 
 def test_streams_wait_120_seconds_and_no_longer(network: StreamNetwork) -> None:
@@ -85,7 +85,7 @@ def test_streams_wait_120_seconds_and_no_longer(network: StreamNetwork) -> None:
     assert failed == StreamFailed(ours, ResetCode.UNKNOWN, "no session came back within 120 s", remote=False)
     with pytest.raises(PeerError, match="120 s"):
         ours.read()
-    assert network.budget.held == 0
+    assert network.budget.held == network.unread_budget.held == 0
     network.settle()
     assert network.client.streams.live == []
 

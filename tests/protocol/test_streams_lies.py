@@ -83,7 +83,7 @@ def test_a_resume_from_a_wrong_offset_ends_the_stream(network: StreamNetwork) ->
         theirs.write(b"0123456789")
         network.settle()
         read_all(ours)
-        network.client.streams._credits[ours] = ours._incoming.window.limit
+        network.client.streams._credit.due[ours] = ours._incoming.window.limit
         network.settle()
         assert theirs.confirmed == 10
         theirs.write(b"x")
@@ -308,4 +308,11 @@ def test_no_sequence_of_messages_breaks_the_books(messages: list[bytes], seed: i
         assert streams.unread_bytes == sum(stream.readable for stream in streams.live)
         assert streams._unaccepted + streams._unaccepted_theirs == sum(stream._unaccepted for stream in streams.live)
     streams.close()
-    assert network.budget.held == streams.held_bytes == streams.unread_bytes == streams._granted == 0
+    assert (
+        network.budget.held
+        == network.unread_budget.held
+        == streams.held_bytes
+        == streams.unread_bytes
+        == streams._credit.granted
+        == 0
+    )

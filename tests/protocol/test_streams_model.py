@@ -129,9 +129,9 @@ class World:
             assert end.streams.held_bytes == end.streams.unread_bytes == 0
             assert len(end.kept) == 0
             assert not end.streams._schedule
-            assert end.streams._granted == 0
+            assert end.streams._credit.granted == 0
             assert end.streams._unaccepted == end.streams._unaccepted_theirs == 0
-        assert self.network.budget.held == 0
+        assert self.network.budget.held == self.network.unread_budget.held == 0
 
 
 @given(seed=st.integers(0, 2**32), steps=st.lists(st.integers(0, 31), max_size=200))

@@ -31,7 +31,7 @@ class StreamEnd:
     def __init__(self, name: str, network: "StreamNetwork") -> None:
         self.name = name
         self.network = network
-        self.kept = KeptStreams(network.limits, network.budget, network.random.randbytes)
+        self.kept = KeptStreams(network.limits, network.budget, network.random.randbytes, network.unread_budget)
         self.inbox: deque[bytes] = deque()
         self.events: list[StreamEvent] = []
         self.failures: list[Event] = []
@@ -60,6 +60,7 @@ class StreamEnd:
             kept=self.kept,
             limits=network.limits,
             budget=network.budget,
+            unread_budget=network.unread_budget,
             clock=network.clock,
             random=network.random.randbytes,
             wake=self.wake,
@@ -128,6 +129,7 @@ class StreamNetwork:
     seed: int = 0
     clock: Clock = field(default_factory=Clock)
     budget: StreamBudget = field(default_factory=StreamBudget)
+    unread_budget: StreamBudget = field(default_factory=StreamBudget)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)

@@ -71,13 +71,10 @@ class Dispatch:
         streams = self._streams
         now = streams._clock()
         size = chunk.nbytes
-        inside, round_trip = streams._session_window.count(size, now)
-        if round_trip is not None:
-            streams.observe_round_trip(round_trip)
-        if not inside:
+        credit = streams._credit
+        if not credit.arrived(size, now):
             self._violation(stream_id, "it ignores the session's window")
             return
-        streams._owed += size
         stream = streams._live.get(stream_id)
         if stream is None:
             self._unknown(stream_id)
@@ -85,22 +82,21 @@ class Dispatch:
             incoming = stream._incoming
             arrival, round_trip = incoming.window.arrive(offset, size, now)
             if arrival == _NEXT:
-                if round_trip is not None:
-                    streams.observe_round_trip(round_trip)
+                credit.observe_round_trip(round_trip)
                 if incoming.end is not None and offset + size > incoming.end:
                     self._violation(stream_id, "bytes come after its end")
                 else:
                     self._add(stream, chunk)
             elif arrival == _PAST:
                 self._violation(stream_id, "it ignores the window")
-        streams._settle(now)
+        credit.settle(now)
 
     def _add(self, stream: ByteStream, chunk: memoryview) -> None:
         streams, incoming = self._streams, stream._incoming
         if not incoming.buffered:
             streams._events.append(StreamReadable(stream))
         incoming.add(chunk)
-        streams._unread += chunk.nbytes
+        streams._credit.keep(chunk.nbytes)
         if incoming.end is not None and incoming.complete and not incoming.intact():
             self._corrupt(stream)
 
@@ -197,7 +193,7 @@ class Dispatch:
             self._corrupt(stream)
             return
         if incoming.complete:
-            streams._credits.pop(stream, None)
+            streams._credit.due.pop(stream, None)
         if incoming.drained:
             streams._events.append(StreamReadable(stream))
             streams._send_done(stream)

@@ -23,7 +23,6 @@ from typing import Any
 from sideband._native import (
     STREAM_DATA_PREFIX_SIZE,
     StreamFramer,
-    StreamWindow,
     stream_data_of,
     stream_encode_accept,
     stream_encode_done,
@@ -34,12 +33,14 @@ from sideband._native import (
     stream_encode_window,
 )
 from sideband.errors import PeerError
+from sideband.protocol.streams.credit import Credit
 from sideband.protocol.streams.dispatch import Dispatch
 from sideband.protocol.streams.events import StreamEvent, StreamFailed, StreamWritable
 from sideband.protocol.streams.kept import KeptStreams
 from sideband.protocol.streams.limits import (
     DEFAULT_STREAM_LIMITS,
     PROCESS_STREAMS,
+    PROCESS_UNREAD,
     ResetCode,
     StreamBudget,
     StreamLimits,
@@ -61,7 +62,8 @@ class Streams:
         max_frame_payload: the largest SBP frame one message of the transport carries.
         kept: where the streams live on when the session is lost; by default they don't outlive it.
         limits: every bound, see `StreamLimits`.
-        budget: bounds what all sessions that share it hold; by default one for the process.
+        budget: bounds what was written and not consumed in all sessions that share it; by default one for the process.
+        unread_budget: bounds what came and was not read, likewise.
         clock: seconds, monotonic.
         random: returns so many random bytes.
         wake: called when there is something to take or to poll that no call of the driver's brought about, such as
@@ -76,18 +78,19 @@ class Streams:
         kept: KeptStreams | None = None,
         limits: StreamLimits = DEFAULT_STREAM_LIMITS,
         budget: StreamBudget = PROCESS_STREAMS,
+        unread_budget: StreamBudget = PROCESS_UNREAD,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[int], bytes] = os.urandom,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
-        self.round_trip: float | None = None
-        self._round_trips: deque[float] = deque(maxlen=_ROUND_TRIPS)
         self._limits = limits
         self._clock = clock
         self._random = random
         self._wake = wake
         self._budget = budget
-        self._kept = kept if kept is not None else KeptStreams(limits, budget, random)
+        self._unread_budget = unread_budget
+        self._credit = Credit(limits, clock, unread_budget, wake)
+        self._kept = kept if kept is not None else KeptStreams(limits, budget, random, unread_budget)
         self._framer = StreamFramer(random(8))
         chunk = min(limits.chunk_bytes, max_frame_payload) - STREAM_DATA_PREFIX_SIZE
         self._schedule = Schedule(self._framer, chunk, limits.session_window)
@@ -103,12 +106,6 @@ class Streams:
         self._held = 0
         self._short: dict[ByteStream, None] = {}
         self._resumes: dict[ByteStream, None] = {}
-        self._credits: dict[ByteStream, int] = {}
-        self._session_credit: int | None = None
-        self._session_window = StreamWindow(limits.session_window, limits.max_session_window, clock())
-        self._unread = 0
-        self._owed = 0
-        self._granted = 0
         self._dispatch = Dispatch(self, remote_parity=1 if opener else 0)
 
     @property
@@ -124,14 +121,19 @@ class Streams:
     @property
     def unread_bytes(self) -> int:
         """Bytes that came and wait to be read."""
-        return self._unread
+        return self._credit.unread
+
+    @property
+    def round_trip(self) -> float | None:
+        """The smallest of the latest round trips in seconds; None before the first."""
+        return self._credit.round_trip
 
     @property
     def wants_write(self) -> bool:
         """Whether `take` would return something now. May be True once when there turns out to be no credit."""
         if self._paused:
             return False
-        return bool(self._schedule or self._credits or self._resumes or self._session_credit is not None)
+        return bool(self._schedule or self._credit or self._resumes)
 
     def open(self, name: str, metadata: Mapping[str, Any] | None = None, *, digest: bool = False) -> ByteStream:
         """Open a stream. It can be written to at once; bytes leave when the other side has accepted it.
@@ -158,7 +160,7 @@ class Streams:
             packed=packed,
             token=self._random(16),
             outgoing=Outgoing(limit=0, digest=digest),
-            incoming=Incoming(self._new_window(), digest=digest),
+            incoming=Incoming(self._credit.new_window(), digest=digest),
             kept=self._kept,
         )
         stream._streams = self
@@ -209,26 +211,18 @@ class Streams:
                 # The last word of it may be lost, and a sender that holds all it may waits for nothing else.
                 out.append(frame(stream_encode_window(stream.id, window.consumed, limit)))
         self._resumes.clear()
-        if self._session_credit is not None:
-            received = self._session_window.received
-            out.append(frame(stream_encode_window(0, received, self._session_credit)))
-            self._session_credit = None
-        for stream, limit in self._credits.items():
-            out.append(frame(stream_encode_window(stream.id, stream._incoming.window.consumed, limit)))
-        self._credits.clear()
+        self._credit.take(out, self._framer)
         self._schedule.take(out, max_bytes - sum(map(len, out)))
         return out
 
     def observe_round_trip(self, seconds: float) -> None:
         """Tell a round trip that was measured; the smallest of the latest decides about the growth of windows."""
-        self._round_trips.append(seconds)
-        self.round_trip = min(self._round_trips)
+        self._credit.observe_round_trip(seconds)
 
     def pause(self) -> None:
         """The session is cut but may come back with the same keys. Idempotent."""
         self._paused = True
-        self._credits.clear()
-        self._session_credit = None
+        self._credit.pause()
         self._resumes.clear()
         self._schedule.clear()
         for stream in self._live.values():
@@ -238,9 +232,8 @@ class Streams:
         """The session is back on the same keys. Call when the connection's own repeats are queued."""
         self.pause()
         self._paused = False
-        self._session_window.restart(self._clock())
+        self._credit.restart()
         self._schedule.restart()
-        self._owed = 0
         for stream in self._live.values():
             if stream.ours and not stream.accepted and not stream._reviving:
                 # Its `open` may still be on the way: the resume follows when `accept` has come, and none is due to us.
@@ -292,8 +285,8 @@ class Streams:
         return max(0, min(cap - outgoing.held, session, self._budget.room))
 
     def _accept(self, stream: ByteStream) -> None:
-        self._granted -= stream._incoming.window.size
-        window = self._new_window()
+        self._credit.granted -= stream._incoming.window.size
+        window = self._credit.new_window()
         stream._incoming.window = window
         self._settled(stream)
         self._control.append(stream_encode_accept(stream.id, window.limit))
@@ -317,19 +310,10 @@ class Streams:
             self._wake()
 
     def _consumed(self, stream: ByteStream, size: int) -> None:
-        now = self._clock()
-        self._unread -= size
-        window = stream._incoming.window
-        before = window.size
-        limit = window.consume(size, now, self.round_trip, may_grow=self._granted < self._limits.session_bytes)
-        if limit is not None:
-            self._granted += window.size - before
-            if not stream._incoming.complete:
-                self._credits[stream] = limit
-        self._settle(now)
+        told = self._credit.read(stream, size)
         if stream._incoming.drained:
             self._send_done(stream)
-        if limit is not None or self._session_credit is not None or self._control:
+        if told or self._control:
             self._wake()
 
     def _confirmed(self, stream: ByteStream) -> None:
@@ -351,10 +335,6 @@ class Streams:
         number = self._next_id
         self._next_id += 2
         return number
-
-    def _new_window(self) -> StreamWindow:
-        self._granted += self._limits.window
-        return StreamWindow(self._limits.window, self._limits.max_window, self._clock())
 
     def _open_next(self) -> None:
         while self._unopened and self._unaccepted < self._limits.unaccepted:
@@ -408,14 +388,6 @@ class Streams:
         if self._events:
             self._wake()
 
-    def _settle(self, now: float) -> None:
-        """Give the session's credit back for what came, unless too much waits to be read."""
-        if self._owed and self._unread <= self._limits.session_bytes:
-            limit = self._session_window.consume(self._owed, now, self.round_trip)
-            self._owed = 0
-            if limit is not None:
-                self._session_credit = limit
-
     def _fail(self, stream: ByteStream, code: int, reason: str, *, remote: bool, tell: bool) -> None:
         if tell and stream.id and not stream._reviving:
             self._control.append(stream_encode_reset(stream.id, code, reason))
@@ -423,8 +395,8 @@ class Streams:
         self._kept._remove(stream)
         size = stream._outgoing.drop()
         self._budget.release(size)
-        stream._incoming.drop()
-        self._settle(self._clock())
+        self._unread_budget.release(stream._incoming.drop())
+        self._credit.settle(self._clock())
         stream.failure = StreamFailed(stream, code, reason, remote)
         self._events.append(stream.failure)
         self._tell_writable()
@@ -436,12 +408,11 @@ class Streams:
             self._settled(stream)
         elif stream in self._unopened:
             self._unopened.remove(stream)
-        for queue in (self._short, self._resumes, self._credits):
+        for queue in (self._short, self._resumes):
             queue.pop(stream, None)
         self._schedule.remove(stream)
         self._held -= stream._outgoing.held
-        self._unread -= stream._incoming.buffered
-        self._granted -= stream._incoming.window.size
+        self._credit.remove(stream)
         stream._outgoing.suspended = True
         stream._streams = None
         stream._reviving = False
@@ -454,8 +425,7 @@ class Streams:
             earlier._leave(stream)
         self._kept._taken_up(stream)
         self._held += stream._outgoing.held
-        self._unread += stream._incoming.buffered
-        self._granted += stream._incoming.window.size
+        self._credit.add(stream)
         stream._outgoing.suspended = True
         stream._streams = self
         if stream._short:
@@ -482,5 +452,3 @@ class Streams:
 
 
 _MAX_NAME_BYTES = 1024
-_ROUND_TRIPS = 8
-"""A path that is used to the full has longer round trips than an idle one, and needs the windows for them."""

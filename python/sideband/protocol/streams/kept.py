@@ -13,6 +13,7 @@ from sideband.protocol.streams.events import StreamEvent, StreamFailed
 from sideband.protocol.streams.limits import (
     DEFAULT_STREAM_LIMITS,
     PROCESS_STREAMS,
+    PROCESS_UNREAD,
     ResetCode,
     StreamBudget,
     StreamLimits,
@@ -34,20 +35,23 @@ class KeptStreams:
         limits: of them `kept_seconds` and `finished_streams` count here.
         budget: what streams give back when they end while no session has them.
         random: returns so many random bytes.
+        unread_budget: what they give back of what was not read.
     """
 
-    __slots__ = ("_budget", "_by_key", "_deadlines", "_finished", "_limits", "_secret", "events")
+    __slots__ = ("_budget", "_by_key", "_deadlines", "_finished", "_limits", "_secret", "_unread_budget", "events")
 
     def __init__(
         self,
         limits: StreamLimits = DEFAULT_STREAM_LIMITS,
         budget: StreamBudget = PROCESS_STREAMS,
         random: Callable[[int], bytes] = os.urandom,
+        unread_budget: StreamBudget = PROCESS_UNREAD,
     ) -> None:
         self.events: list[StreamEvent] = []
         """What happened to streams that no session has; take and clear it after each call here or on such a stream."""
         self._limits = limits
         self._budget = budget
+        self._unread_budget = unread_budget
         self._secret = random(16)
         self._by_key: dict[bytes, ByteStream] = {}
         self._deadlines: dict[ByteStream, float] = {}
@@ -116,7 +120,7 @@ class KeptStreams:
         """A stream that no session has is given up on this side."""
         self._remove(stream)
         self._budget.release(stream._outgoing.drop())
-        stream._incoming.drop()
+        self._unread_budget.release(stream._incoming.drop())
         stream.failure = StreamFailed(stream, code, reason, remote=False)
         self.events.append(stream.failure)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -12,6 +11,7 @@ __all__ = [
     "DEFAULT_STREAM_LIMITS",
     "DIRECT_SESSION_WINDOW",
     "PROCESS_STREAMS",
+    "PROCESS_UNREAD",
     "ResetCode",
     "StreamBudget",
     "StreamLimits",
@@ -76,7 +76,10 @@ DIRECT_SESSION_WINDOW: Final = 16 * 1024 * 1024
 
 
 class StreamBudget:
-    """Bytes written to streams and not yet consumed by the other side, over all sessions that share this object.
+    """Bytes that streams hold, over all sessions that share this object.
+
+    There are two in a process: of what was written and the other side has not consumed, and of what came and the
+    application has not read.
 
     Args:
         limit: bytes; 256 MiB by default.
@@ -87,7 +90,7 @@ class StreamBudget:
     def __init__(self, limit: int = 256 * 1024 * 1024) -> None:
         self.limit = limit
         self.held = 0
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: dict[Callable[[], None], None] = {}
 
     @property
     def room(self) -> int:
@@ -102,15 +105,17 @@ class StreamBudget:
         """Give `size` bytes back and tell those who waited for room."""
         self.held -= size
         if self._waiting and self.held < self.limit:
-            waiting, self._waiting = self._waiting, deque()
+            waiting, self._waiting = self._waiting, {}
             for told in waiting:
                 told()
 
     def wait(self, told: Callable[[], None]) -> None:
         """Call `told` once when there may be room again."""
-        if told not in self._waiting:
-            self._waiting.append(told)
+        self._waiting[told] = None
 
 
 PROCESS_STREAMS: Final = StreamBudget()
-"""The budget of sessions that are given no other."""
+"""The budget of sessions that are given no other, for what was written."""
+
+PROCESS_UNREAD: Final = StreamBudget()
+"""The same, for what waits to be read. Beyond it, sessions of which more than `session_window` waits get no credit."""

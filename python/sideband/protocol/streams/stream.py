@@ -242,6 +242,7 @@ class ByteStream:
         if self._streams is not None:
             self._streams._consumed(self, chunk.nbytes)
         else:
+            self._kept._unread_budget.release(chunk.nbytes)
             self._incoming.window.consume(chunk.nbytes, 0.0, None, may_grow=False)
         return chunk
 
