@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -232,6 +234,8 @@ async def _typed() -> AsyncIterator[str]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import InMemoryHistory
 
+    # A line of text needs no question for the cursor's place, which not every terminal answers.
+    os.environ["PROMPT_TOOLKIT_NO_CPR"] = "1"
     # In memory only: what is called may be a secret.
     session: PromptSession[str] = PromptSession(history=InMemoryHistory())
     while True:
@@ -240,7 +244,9 @@ async def _typed() -> AsyncIterator[str]:
         except EOFError:
             return
         except KeyboardInterrupt:
-            raise asyncio.CancelledError from None
+            # The prompt reads keys itself, so that this one has not become a signal yet.
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.get_running_loop().create_future()
 
 
 async def _piped() -> AsyncIterator[str]:

@@ -86,8 +86,10 @@ def _sideband(
     """End-to-end encrypted peers through a relay that sees ciphertext only."""
     if context.invoked_subcommand is None:
         from sideband.cli.first_steps import first_steps
+        from sideband.cli.running import closed_pipe_is_an_end
 
-        print(first_steps())
+        with closed_pipe_is_an_end():
+            print(first_steps())
 
 
 def _show_version(wanted: bool) -> None:
