@@ -25,6 +25,7 @@ PUBLIC_MODULES = (
     "sideband.cloud",
     "sideband.errors",
     "sideband.identity",
+    "sideband.inbox",
     "sideband.peer",
     "sideband.secure_relay",
     "sideband.transport",

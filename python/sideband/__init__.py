@@ -8,8 +8,8 @@
 
 `sideband.cloud` works by way of a control plane; `create_peer` and `listen` below it work with any transport and relay.
 The names below live in `sideband.peer`, `sideband.identity`, `sideband.transport` and `sideband.errors`, which have
-some more; `sideband.secure_relay` is the protocol's low-level layer. Names are imported when they are first used, so
-that `import sideband` is quick.
+some more; `sideband.secure_relay` is the protocol's low-level layer, `sideband.inbox` keeps messages for those who are
+not there. Names are imported when they are first used, so that `import sideband` is quick.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ _HOMES = {
     "sideband.transport": ("MemoryTransport", "Transport", "WebSocketTransport", "memory_pair"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("cloud", "errors", "identity", "peer", "secure_relay", "sharing", "transport")
+_MODULES = ("cloud", "errors", "identity", "inbox", "peer", "secure_relay", "sharing", "transport")
 
 __all__ = [
     "CallResult",

@@ -2,18 +2,15 @@
 
 import asyncio
 import base64
-import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from sqlalchemy import make_url
 
 from sideband.control.administration import Administration
 from sideband.control.app import control_routes
@@ -21,6 +18,7 @@ from sideband.control.config import ControlConfig
 from sideband.control.plane import ControlPlane
 from sideband.control.secrets import ServerSecret
 from sideband.control.store import Database, sqlite_url
+from tests.support.postgres import fresh_database
 
 PUBLIC = "https://sideband.example"
 
@@ -53,17 +51,8 @@ async def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
     if request.param == "sqlite":
         yield sqlite_url(tmp_path / "store.db")
         return
-    server = os.environ.get("SIDEBAND_TEST_POSTGRES_URL")
-    if server is None:
-        pytest.fail("SIDEBAND_TEST_POSTGRES_URL is not set; `make test-servers` starts a server and sets it")
-    name = f"t_{secrets.token_hex(6)}"
-    admin = await asyncpg.connect(server)
-    try:
-        await admin.execute(f"CREATE DATABASE {name}")
-        yield make_url(server).set(database=name).render_as_string(hide_password=False)
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await admin.close()
+    async with fresh_database() as url:
+        yield url
 
 
 @pytest.fixture

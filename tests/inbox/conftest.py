@@ -1,19 +1,16 @@
 """Stores of all four kinds, and inboxes served on them."""
 
 import asyncio
-import os
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
-from sqlalchemy import make_url
 
 from sideband.database import sqlite_url
 from sideband.inbox.store import InboxStore, open_inbox_store
+from tests.support.postgres import fresh_database
 from tests.support.server_process import nats_server
 
 SERVERS = pytest.mark.servers
@@ -29,17 +26,8 @@ def _everything_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.fixture
 async def postgres_url() -> AsyncIterator[str]:
-    server = os.environ.get("SIDEBAND_TEST_POSTGRES_URL")
-    if server is None:
-        pytest.fail("SIDEBAND_TEST_POSTGRES_URL is not set; `make test-servers` starts a server and sets it")
-    name = f"t_{secrets.token_hex(6)}"
-    admin = await asyncpg.connect(server)
-    try:
-        await admin.execute(f"CREATE DATABASE {name}")
-        yield make_url(server).set(database=name).render_as_string(hide_password=False)
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await admin.close()
+    async with fresh_database() as url:
+        yield url
 
 
 @pytest.fixture
