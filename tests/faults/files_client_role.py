@@ -15,7 +15,7 @@ from sideband.peer.files import progress as progress_of_files
 from sideband.peer.files.messages import NOTHING, read_offer
 from sideband.sharing import get_file, get_folder, put_file, put_folder
 from sideband.sharing.server import GET_STREAM
-from tests.faults.role import Role, run_role
+from tests.faults.role import Role, peak_bytes, run_role
 
 STEPS = 200
 """Of progress that is told."""
@@ -74,7 +74,7 @@ async def work(role: Role, peer: Peer, order: dict[str, Any]) -> None:
         told_of |= {"digest": done.digest.hex(), "resumed_at": done.resumed_at}
     else:
         told_of |= {"files": done.files, "present": done.present, "failed": len(done.failed)}
-    role.tell("done", number=number, peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, **told_of)
+    role.tell("done", number=number, peak=peak_bytes(), **told_of)
 
 
 async def drip(role: Role, peer: Peer, path: str, number: int) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 from pathlib import Path
 
 from sideband import cloud
 from sideband.identity import FileIdentity
 from sideband.peer import RetryPolicy
 from sideband.sharing import Share, SharedTransfer
-from tests.faults.role import Role, run_role
+from tests.faults.role import Role, peak_bytes, run_role
 
 
 async def main(role: Role) -> None:
@@ -34,7 +33,7 @@ async def main(role: Role) -> None:
             role.tell("ready")
             while True:
                 await role.orders.get()
-                role.tell("memory", peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+                role.tell("memory", peak=peak_bytes())
     finally:
         share.close()
 

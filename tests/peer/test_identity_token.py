@@ -51,7 +51,7 @@ NOW = int(time.time())
         ({"aud": None}, {}, "wrong_audience"),
         ({"iss": "https://evil.example"}, {}, "wrong_issuer"),
         ({"exp": NOW - 60, "iat": NOW - 200}, {}, "expired"),
-        ({"iat": NOW + 300, "exp": NOW + 400}, {}, "not_yet_valid"),
+        ({"iat": NOW + 3_000, "exp": NOW + 3_100}, {}, "not_yet_valid"),
         ({"exp": NOW + 100_000}, {}, "not_yet_valid"),
         ({"exp": "soon"}, {}, "malformed_token"),
         ({"iat": True}, {}, "malformed_token"),

@@ -132,7 +132,7 @@ async def test_the_admin_token_is_its_owner_s_only(serve: Any, tmp_path: Path) -
 
 
 async def test_all_of_administration_over_http(serve: Any, http: Any, tmp_path: Path) -> None:
-    server = await serve()
+    server = await serve(first_account=False)
     headers = auth(tmp_path / "data")
 
     async def post(path: str, body: Any = None, status: int = 200) -> Any:

@@ -72,7 +72,7 @@ async def run(
         certificates = _certificates(settings)
         endpoints = endpoints_of(settings, listener, private)
         process = await _compose(stack, settings, endpoints, tap)
-        if process.plane is not None:
+        if process.plane is not None and settings.first_account:
             await make_first_account(process.plane, settings.data_dir, settings.listen.host)
 
         # The private port is up first and down last, so that it tells of the time between.

@@ -173,6 +173,7 @@ class ServerSettings(BaseSettings):
     )
 
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("sideband") / "server")
+    first_account: bool = True
     database_url: SecretStr | None = Field(default=None, description="Another store than SQLite in the data folder.")
     database_wait_seconds: float = Field(default=5.0, gt=0, le=60, description="For a lock, or PostgreSQL's answer.")
     public_url: str | None = Field(
