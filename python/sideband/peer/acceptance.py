@@ -180,9 +180,25 @@ class Acceptor:
 
     async def _decide(self, link: LinkInfo, remote: HandshakePayload) -> tuple[PeerIdentity | None, str | None]:
         """Return who it is, and the reason that a client is told when it is refused."""
+        options = self._acceptance.options
+        task = asyncio.current_task()
+        late = False
+
+        def give_up() -> None:
+            nonlocal late
+            late = True
+            if task is not None:
+                task.cancel()
+
+        timer = options.clock.call_later(options.admission_timeout, give_up)
         try:
             identity = await self._identify(link, remote)
             return identity, None if await self._authorized(identity) else REFUSED
+        except asyncio.CancelledError:
+            if not late or (task is not None and task.cancelling() > 1):
+                raise
+            _log.error("a client was sent away: verify_identity and authorize took %g s", options.admission_timeout)
+            return None, SHUTDOWN
         except TokenError as error:
             _log.warning("a client was refused: %s", error)
             # Nothing is known against the client, and the issuer will be back.
@@ -193,6 +209,10 @@ class Acceptor:
         except Exception as error:  # noqa: BLE001  (deny by default: a policy that fails has not allowed anything)
             self._acceptance.options.on_unhandled_error(error)
             return None, REFUSED
+        finally:
+            timer.cancel()
+            if late and task is not None:
+                task.uncancel()
 
     async def _identify(self, link: LinkInfo, remote: HandshakePayload) -> PeerIdentity | None:
         token = remote.metadata.get(IDENTITY_METADATA_KEY)

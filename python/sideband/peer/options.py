@@ -16,7 +16,7 @@ from sideband.peer.upgrade import UpgradeFactory
 from sideband.protocol.connection import DEFAULT_CAPS
 from sideband.protocol.handshake import DIRECT_1, STREAM_1, HandshakePayload
 from sideband.protocol.limits import DEFAULT_LIMITS, SbpLimits
-from sideband.protocol.streams import DEFAULT_STREAM_LIMITS, StreamLimits
+from sideband.protocol.streams import DEFAULT_STREAM_LIMITS, PROCESS_STREAMS, PROCESS_UNREAD, StreamBudget, StreamLimits
 
 __all__ = ["PeerOptions", "log_unhandled"]
 
@@ -48,6 +48,11 @@ class PeerOptions:
         request_budget: bounds the requests that all peers of the process answer; 256 MiB. Another object is a bound of
             its own for those that share it.
         streams: bounds of byte streams.
+        stream_budget: bounds what all peers of the process have written to streams and the other side has not consumed;
+            256 MiB. Another object is a bound of its own for those that share it.
+        unread_budget: the same for what came on streams and was not read.
+        admission_timeout: seconds that a server's `verify_identity` and `authorize` may take for one client, together;
+            then it is sent away, and may come again.
         upgrade: moves relayed sessions to a direct way, as `sideband.direct.upgrades(...)` makes it; None stays on the
             relay.
         clock: where time comes from.
@@ -67,6 +72,9 @@ class PeerOptions:
     limits: SbpLimits = DEFAULT_LIMITS
     request_budget: RequestBudget = field(default=PROCESS_REQUESTS, repr=False)
     streams: StreamLimits = DEFAULT_STREAM_LIMITS
+    stream_budget: StreamBudget = field(default=PROCESS_STREAMS, repr=False)
+    unread_budget: StreamBudget = field(default=PROCESS_UNREAD, repr=False)
+    admission_timeout: float = 30.0
     upgrade: UpgradeFactory | None = field(default=None, repr=False)
     clock: Clock = field(default_factory=LoopClock)
     random: Callable[[], float] = random.random

@@ -27,7 +27,7 @@ class StreamKeeper:
     """
 
     def __init__(self, options: PeerOptions) -> None:
-        self.kept = KeptStreams(options.streams)
+        self.kept = KeptStreams(options.streams, options.stream_budget, unread_budget=options.unread_budget)
         self.draining: set[Stream] = set()
         self._clock = options.clock
         self._timer: Timer | None = None

@@ -70,6 +70,8 @@ class SessionStreams:
             max_frame_payload=link.max_frame_payload,
             kept=keeper.kept,
             limits=limits,
+            budget=options.stream_budget,
+            unread_budget=options.unread_budget,
             clock=options.clock.time,
             wake=session.wake,
         )
