@@ -42,9 +42,7 @@ class Stage:
     async def read(self, size: int) -> bytes:
         loop, source, came = asyncio.get_running_loop(), random.Random(size), b""
         while len(came) < size:
-            came += await asyncio.get_running_loop().sock_recv(
-                self.reader, random.Random(len(came)).randrange(1, 50_000)
-            )
+            came += await loop.sock_recv(self.reader, source.randrange(1, 50_000))
         return came
 
 
