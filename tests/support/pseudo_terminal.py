@@ -18,13 +18,24 @@ _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Terminal:
-    """A program on a pseudo-terminal of its own."""
+    """A program on a pseudo-terminal of its own.
+
+    Args:
+        heard: told all that the program writes, as it comes.
+    """
 
     def __init__(
-        self, command: tuple[str, ...], environment: dict[str, str], folder: Path, *, columns: int = 100
+        self,
+        command: tuple[str, ...],
+        environment: dict[str, str],
+        folder: Path,
+        *,
+        columns: int = 100,
+        rows: int = 50,
+        heard: Callable[[bytes], object] = len,
     ) -> None:
         near, far = pty.openpty()
-        ioctl(far, TIOCSWINSZ, pack("HHHH", 50, columns, 0, 0))
+        ioctl(far, TIOCSWINSZ, pack("HHHH", rows, columns, 0, 0))
         clean = {name: value for name, value in os.environ.items() if not name.startswith("SIDEBAND_")}
         for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
             clean.pop(name, None)
@@ -39,6 +50,7 @@ class Terminal:
         os.close(far)
         self._near = near
         self._bytes = b""
+        self._heard = heard
 
     @property
     def lines(self) -> list[str]:
@@ -48,7 +60,11 @@ class Terminal:
     def until(self, condition: Callable[[list[str]], object]) -> None:
         """Wait until the lines meet a condition."""
         while not condition(self.lines):
-            assert self._read(), f"it ended: {self.lines}"
+            assert self.read(), f"it ended: {self.lines}"
+
+    def fileno(self) -> int:
+        """What can be waited for until there is something to read."""
+        return self._near
 
     def type(self, text: str) -> None:
         r"""Press keys; `"\x03"` is Ctrl-C."""
@@ -56,7 +72,7 @@ class Terminal:
 
     def finish(self) -> int:
         """Wait for its end, and return its exit code."""
-        while self._read():
+        while self.read():
             pass
         return self.process.wait(SECONDS)
 
@@ -66,7 +82,8 @@ class Terminal:
         self.process.wait()
         os.close(self._near)
 
-    def _read(self) -> bool:
+    def read(self) -> bool:
+        """Wait for more and take it in; return whether there was any before the end."""
         ready, _, _ = select.select([self._near], [], [], SECONDS)
         assert ready, f"nothing came for {SECONDS} s: {self.lines}"
         try:
@@ -74,4 +91,5 @@ class Terminal:
         except OSError:  # Linux tells so that the other side is gone
             return False
         self._bytes += more
+        self._heard(more)
         return bool(more)
