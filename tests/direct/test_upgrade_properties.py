@@ -207,7 +207,7 @@ class Network:
             for channel in source.channels.values()
         ]
 
-    def connect(self) -> None:
+    def connect(self, *, late: bool = False) -> None:
         one, two = (end.source for end in self.ends)
         if one is None or two is None or not one.reached or not two.reached:
             return
@@ -215,10 +215,18 @@ class Network:
         near.other, far.other = far, near
         self.channels += 1
         key = self.channels.to_bytes(16, "big")
-        for source, wire in ((two, far), (one, near)):
-            channel = Channel(key, "tcp", wire)  # type: ignore[arg-type]
-            source.channels[key] = channel
-            source.on_ready(channel)
+        # The client's first: what it says may come by the relay before the daemon sees the channel.
+        channels = [Channel(key, "tcp", wire) for wire in (near, far)]  # type: ignore[arg-type]
+        one.channels[key] = channels[0]
+        one.on_ready(channels[0])
+        if late:
+            self.deliver(0, 10)
+        if two is self.daemon.source:
+            two.channels[key] = channels[1]
+            two.on_ready(channels[1])
+        else:
+            far.die()
+            near.die()
 
     def kill(self, *, both: bool, side: int) -> None:
         """Cut the channels: what is under way is lost, and one side or both notice."""
@@ -290,7 +298,7 @@ SEND = st.tuples(st.just("send"), SIDE, st.sampled_from([1, 1, 1, 70_000]))
 WRITE = st.tuples(st.just("write"), st.just(0), st.integers(1, 3000))
 RELAY = st.tuples(st.just("relay"), SIDE, st.integers(1, 4))
 DIRECT = st.tuples(st.just("direct"), SIDE, st.integers(1, 3))
-CONNECT = st.just(("connect", 0, 0))
+CONNECT = st.sampled_from([("connect", 0, 0), ("connect", 1, 0)])
 FAULTS = st.one_of(
     st.tuples(st.just("kill"), SIDE, st.integers(0, 1)),
     st.tuples(st.just("expire"), SIDE, st.just(0)),
@@ -334,7 +342,7 @@ async def run(steps: list[tuple[str, int, int]], *, offered: bool = False) -> Ne
                     network.deliver(at, most * 3)
                     network.direct(at, most * 3)
             case "connect":
-                network.connect()
+                network.connect(late=bool(side))
             case "kill":
                 network.kill(both=bool(amount), side=side)
             case "pause":

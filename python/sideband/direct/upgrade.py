@@ -172,6 +172,7 @@ class Upgrade:
     _attempt: bytes | None = None
     _previous: bytes | None = None
     _ready: set[bytes] = field(default_factory=set)
+    _wanted: bytes | None = None
     _sent: bool = False
     _came: bool = False
     _told: bool = False
@@ -201,6 +202,8 @@ class Upgrade:
             if self.client and self._attempt is not None:
                 self.phase, self.channel = Phase.CHOSEN, channel
                 return [Say(encode("use", self._attempt, {"pair": channel})), Choose(channel)]
+            if channel == self._wanted and self._attempt is not None:
+                return self._used(self._attempt, channel)
         return []
 
     def lost(self, channel: bytes) -> list[Action]:
@@ -318,7 +321,7 @@ class Upgrade:
 
     def _begin(self, attempt: bytes, phase: Phase) -> None:
         self._previous, self._attempt, self.phase = self._attempt or self._previous, attempt, phase
-        self.channel = None
+        self.channel = self._wanted = None
         self._ready.clear()
         self._sent = self._came = self._told = False
 
@@ -338,8 +341,12 @@ class Upgrade:
         return [Try(attempt, offer)]
 
     def _used(self, attempt: bytes, channel: object) -> list[Action]:
-        if not isinstance(channel, bytes) or channel not in self._ready:
+        if not isinstance(channel, bytes):
             return self._give_up()
+        if channel not in self._ready:
+            # The relay may be faster than the last message of the channel's own handshake.
+            self._wanted = channel
+            return []
         self.channel = channel
         return [Choose(channel), Say(encode("used", attempt, {"pair": channel})), *self._switch(attempt)]
 
