@@ -1,5 +1,6 @@
 """What may be sent, what leaves first, and what comes in pieces."""
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from sideband.protocol.events import (
     StreamReceived,
 )
 from sideband.protocol.handshake import HandshakePayload
-from sideband.protocol.limits import SbpLimits
+from sideband.protocol.limits import SbpLimits, SendBudget
 from tests.support.sbp_by_hand import CID, ID, message, only_error, plain, written
 
 Join = Callable[..., Any]
@@ -122,6 +123,55 @@ def test_the_send_buffer_is_bounded_and_nothing_is_queued_over_it() -> None:
     assert connection.buffered_bytes == 1000
     connection.take(1 << 20)
     connection.send_app("app/x", b"")
+
+
+def test_all_connections_of_a_process_share_a_bound_of_what_waits() -> None:
+    budget = SendBudget(limit=1000)
+    first, second = (plain(send_budget=budget) for _ in range(2))
+    empty = len(message("app/x", b""))
+    first.send_app("app/x", b"x" * (600 - empty))
+    second.send_app("app/x", b"x" * (400 - empty))
+    assert budget.held == first.buffered_bytes + second.buffered_bytes == 1000
+    for connection in (first, second):
+        with pytest.raises(PeerError) as caught:
+            connection.send_app("app/x", b"")
+        assert caught.value.code == "buffer_overflow"
+        assert "all connections" in str(caught.value)
+    assert budget.held == 1000
+    first.take(1 << 20)
+    assert budget.held == 400
+    second.send_app("app/x", b"x" * (600 - empty))
+    assert budget.held == 1000
+    # A session that is lost takes what waits in it along.
+    second.close()
+    assert budget.held == 0
+
+
+def test_a_dropped_connection_gives_back_what_waited_in_it() -> None:
+    budget = SendBudget(limit=1000)
+    connection = plain(send_budget=budget)
+    connection.send_app("app/x", b"x" * 100)
+    assert budget.held == connection.buffered_bytes > 100
+    del connection
+    gc.collect()
+    assert budget.held == 0
+
+
+def test_messages_in_pieces_and_their_repeats_are_counted_while_they_wait(join: Any) -> None:
+    budget = SendBudget()
+    joined = join(client={"send_budget": budget})
+    joined.client.send_request("m", "x" * 500_000)
+    joined.client.send_notification("e", "y" * 300_000)
+    assert budget.held == joined.client.buffered_bytes > 800_000
+    joined.client.take(200_000)
+    assert budget.held == joined.client.buffered_bytes < 800_000
+    joined.client.pause()
+    joined.daemon.pause()
+    assert budget.held == joined.client.buffered_bytes > 800_000
+    joined.daemon.resumed()
+    joined.client.resumed()
+    joined.settle()
+    assert budget.held == joined.client.buffered_bytes == 0
 
 
 @pytest.mark.parametrize("value", [float("nan"), object(), b"bytes without bin/1"])

@@ -97,6 +97,7 @@ class Acceptor:
             opener=False,
             max_frame_payload=link.max_frame_payload,
             clock=options.clock.time,
+            send_budget=options.send_budget,
             resumable=link.resumable,
             limits=options.limits,
         )

@@ -91,6 +91,7 @@ class Dialer:
             opener=True,
             max_frame_payload=link.info.max_frame_payload,
             clock=options.clock.time,
+            send_budget=options.send_budget,
             resumable=link.info.resumable,
             limits=options.limits,
         )

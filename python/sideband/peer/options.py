@@ -15,7 +15,7 @@ from sideband.peer.request_budget import PROCESS_REQUESTS, RequestBudget
 from sideband.peer.upgrade import UpgradeFactory
 from sideband.protocol.connection import DEFAULT_CAPS
 from sideband.protocol.handshake import DIRECT_1, STREAM_1, HandshakePayload
-from sideband.protocol.limits import DEFAULT_LIMITS, SbpLimits
+from sideband.protocol.limits import DEFAULT_LIMITS, PROCESS_SENDING, SbpLimits, SendBudget
 from sideband.protocol.streams import DEFAULT_STREAM_LIMITS, PROCESS_STREAMS, PROCESS_UNREAD, StreamBudget, StreamLimits
 
 __all__ = ["PeerOptions", "log_unhandled"]
@@ -47,6 +47,7 @@ class PeerOptions:
         limits: bounds of the SBP layer.
         request_budget: bounds the requests that all peers of the process answer; 256 MiB. Another object is a bound of
             its own for those that share it.
+        send_budget: bounds the calls, answers and events that wait to be sent by all peers of the process; 256 MiB.
         streams: bounds of byte streams.
         stream_budget: bounds what all peers of the process have written to streams and the other side has not consumed;
             256 MiB. Another object is a bound of its own for those that share it.
@@ -71,6 +72,7 @@ class PeerOptions:
     heartbeat_seconds: float | None = 25.0
     limits: SbpLimits = DEFAULT_LIMITS
     request_budget: RequestBudget = field(default=PROCESS_REQUESTS, repr=False)
+    send_budget: SendBudget = field(default=PROCESS_SENDING, repr=False)
     streams: StreamLimits = DEFAULT_STREAM_LIMITS
     stream_budget: StreamBudget = field(default=PROCESS_STREAMS, repr=False)
     unread_budget: StreamBudget = field(default=PROCESS_UNREAD, repr=False)

@@ -36,7 +36,7 @@ from sideband.protocol.handshake import (
     encode_handshake,
 )
 from sideband.protocol.inbound import CANCEL_EVENT, Inbound
-from sideband.protocol.limits import DEFAULT_LIMITS, MIN_PIECE_BYTES, SbpLimits
+from sideband.protocol.limits import DEFAULT_LIMITS, MIN_PIECE_BYTES, PROCESS_SENDING, SbpLimits, SendBudget
 from sideband.protocol.outbox import PIECE_OVERHEAD
 from sideband.protocol.patterns import check_event_name, is_event_name
 from sideband.protocol.recovery import Recovery
@@ -55,8 +55,9 @@ class SbpConnection:
 
     Every `send_*` raises `PeerError`: `not_connected` before the handshake has come, `peer_closed` after a close or a
     failure, `message_too_large` when the frame is over `max_message_size`, `buffer_overflow` when
-    `limits.send_buffer_bytes` wait already; and `SbpError` 1100 (not fatal) when a value cannot be encoded. Then
-    nothing was queued. While paused they queue; what waits then goes out after the repeats.
+    `limits.send_buffer_bytes` wait already, or as much as `send_budget` allows in all connections; and `SbpError` 1100
+    (not fatal) when a value cannot be encoded. Then nothing was queued. While paused they queue; what waits then goes
+    out after the repeats.
 
     Args:
         local: what our handshake says. `resume/1` is left out of it when the connection is not `resumable`, and so are
@@ -66,6 +67,7 @@ class SbpConnection:
         clock: seconds, monotonic.
         random: returns so many random bytes.
         fragment_budget: bounds the pieces held by all connections that share it; by default one for the process.
+        send_budget: bounds what waits to be sent in all connections that share it; by default one for the process.
         resumable: whether a session below survives a lost connection (relay sessions do).
         limits: every other bound, see `SbpLimits`.
 
@@ -84,6 +86,7 @@ class SbpConnection:
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[int], bytes] = os.urandom,
         fragment_budget: FragmentBudget = PROCESS_FRAGMENTS,
+        send_budget: SendBudget = PROCESS_SENDING,
         resumable: bool = False,
         limits: SbpLimits = DEFAULT_LIMITS,
     ) -> None:
@@ -103,6 +106,7 @@ class SbpConnection:
             clock=clock,
             random=random,
             budget=fragment_budget,
+            send_budget=send_budget,
             limits=limits,
         )
         self._recovery = Recovery(self._state)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["DEFAULT_LIMITS", "MAX_FRAME_BYTES", "MAX_PLAIN_FRAME_BYTES", "MIN_PIECE_BYTES", "SbpLimits"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "MAX_FRAME_BYTES",
+    "MAX_PLAIN_FRAME_BYTES",
+    "MIN_PIECE_BYTES",
+    "PROCESS_SENDING",
+    "SbpLimits",
+    "SendBudget",
+]
 
 MAX_PLAIN_FRAME_BYTES: Final = 1024 * 1024
 """The largest SBP frame without frag/1."""
@@ -57,3 +65,27 @@ class SbpLimits:
 
 
 DEFAULT_LIMITS: Final = SbpLimits()
+
+
+class SendBudget:
+    """Bytes that wait to be sent, over all connections that share this object.
+
+    `send_buffer_bytes` holds for one connection; without this one, a daemon with 256 clients that read slowly could
+    come to hold 256 times as much.
+
+    Args:
+        limit: bytes; 256 MiB by default.
+
+    Attributes:
+        held: bytes counted now.
+    """
+
+    __slots__ = ("held", "limit")
+
+    def __init__(self, limit: int = 256 * 1024 * 1024) -> None:
+        self.limit = limit
+        self.held = 0
+
+
+PROCESS_SENDING: Final = SendBudget()
+"""The budget of connections that are given no other."""

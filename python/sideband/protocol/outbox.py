@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from sideband._native import sbp_encode_message
 from sideband.protocol.fragments import FRAG_SUBJECT, Fragmented, abandon_piece, piece_header
-from sideband.protocol.limits import SbpLimits
+from sideband.protocol.limits import SbpLimits, SendBudget
 from sideband.protocol.resume import SentWindow
 
 __all__ = ["PIECE_OVERHEAD", "FrameIds", "Outbox"]
@@ -49,6 +49,12 @@ class FrameIds:
 class Outbox:
     """Orders the messages of one connection.
 
+    Args:
+        ids: gives the ids of messages.
+        limits: of them those of pieces and of the window.
+        max_frame_payload: the largest frame of the transport.
+        budget: counts what waits here among what waits elsewhere.
+
     Attributes:
         buffered: bytes queued and not yet taken.
         blocked: nothing leaves: the session is paused, or the other side's state is awaited.
@@ -61,6 +67,8 @@ class Outbox:
     __slots__ = (
         "_active",
         "_active_bytes",
+        "_budget",
+        "_counted",
         "_ids",
         "_limits",
         "_loose",
@@ -79,7 +87,9 @@ class Outbox:
         "window",
     )
 
-    def __init__(self, ids: FrameIds, limits: SbpLimits, max_frame_payload: int) -> None:
+    def __init__(self, ids: FrameIds, limits: SbpLimits, max_frame_payload: int, budget: SendBudget) -> None:
+        self._budget = budget
+        self._counted = 0  # in the budget
         self._ids = ids
         self._limits = limits
         self._piece = max_frame_payload - PIECE_OVERHEAD
@@ -99,6 +109,19 @@ class Outbox:
         self.next_number = 0
         self.held_since: float | None = None
         self.rolling = False
+
+    def __del__(self) -> None:
+        # A connection may be dropped with bytes waiting.
+        self._budget.held -= self._counted
+
+    def reserve(self, size: int) -> bool:
+        """Whether `size` more bytes may wait, by the limits of this connection and of all. They are then counted."""
+        waiting, budget = self.buffered + size, self._budget
+        held = budget.held + waiting - self._counted
+        if waiting > self._limits.send_buffer_bytes or held > budget.limit:
+            return False
+        budget.held, self._counted = held, waiting
+        return True
 
     def append(self, frame: bytes) -> None:
         """Queue a frame that fits one payload. With resume/1 its id already carries `next_number`."""
@@ -168,6 +191,7 @@ class Outbox:
         if self._active or self._loose:
             self._take_loose(out, room)
             self._owed = len(out) == before
+        self._count()
 
     def repeat(self) -> int:
         """Queue everything that the window holds once more, ahead of all else; return how many frames that is."""
@@ -216,6 +240,7 @@ class Outbox:
         self._started = self._active_bytes = 0
         self.held_since = None
         self.rolling = False
+        self._count()
 
     def clear(self) -> None:
         """Forget everything."""
@@ -224,6 +249,11 @@ class Outbox:
         self._unnumbered.clear()
         self.window = None
         self.buffered = self._started = self._active_bytes = 0
+        self._count()
+
+    def _count(self) -> None:
+        self._budget.held += self.buffered - self._counted
+        self._counted = self.buffered
 
     def _take_queue(self, out: list[bytes], room: int, now: Callable[[], float]) -> int:
         queue, window = self._queue, self.window

@@ -10,7 +10,7 @@ from sideband.errors import PeerError
 from sideband.protocol.events import Event, ProtocolFailed
 from sideband.protocol.fragments import FragmentBudget, Reassembler
 from sideband.protocol.handshake import BIN_1, FRAG_1, MAX_FRAME_KEY, RESUME_1, HandshakePayload
-from sideband.protocol.limits import MAX_PLAIN_FRAME_BYTES, SbpLimits
+from sideband.protocol.limits import MAX_PLAIN_FRAME_BYTES, SbpLimits, SendBudget
 from sideband.protocol.outbox import FrameIds, Outbox
 from sideband.protocol.resume import ReceiveOrder, SentWindow
 
@@ -70,13 +70,14 @@ class ConnectionState:
         clock: Callable[[], float],
         random: Callable[[int], bytes],
         budget: FragmentBudget,
+        send_budget: SendBudget,
         limits: SbpLimits,
     ) -> None:
         self.limits = limits
         self.clock = clock
         self.offered = offered
         self.ids = FrameIds(random)
-        self.outbox = Outbox(self.ids, limits, max_payload)
+        self.outbox = Outbox(self.ids, limits, max_payload, send_budget)
         self.urgent: list[bytes] = []
         self.control: list[bytes] = []
         self.reassembler = Reassembler(limits, budget)
@@ -163,10 +164,13 @@ class ConnectionState:
         Raises:
             PeerError: `buffer_overflow`.
         """
-        if self.outbox.buffered + size > self.limits.send_buffer_bytes:
+        if not self.outbox.reserve(size):
+            waiting, most = self.outbox.buffered, self.limits.send_buffer_bytes
             raise PeerError(
                 "buffer_overflow",
-                f"{self.outbox.buffered} bytes wait to be sent, at most {self.limits.send_buffer_bytes} may; slow down",
+                f"{waiting} bytes wait to be sent, at most {most} may; slow down"
+                if waiting + size > most
+                else "too much waits to be sent on all connections of this process together; slow down",
             )
 
     def reply_pong(self) -> None:
