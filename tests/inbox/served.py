@@ -148,6 +148,13 @@ async def events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, s
                 name, number, data = "message", None, None
 
 
+class _Server(TestServer):
+    """As servers are in earnest: a handler goes on when its client has hung up."""
+
+    async def _make_runner(self, **options: Any) -> web.AppRunner:
+        return web.AppRunner(self.app, **{**options, "handler_cancellation": False, "lingering_time": 0.1})
+
+
 @asynccontextmanager
 async def serving(
     store: InboxStore | None = None,
@@ -171,5 +178,5 @@ async def serving(
     if prefix:
         outer = web.Application()
         outer.add_subapp(prefix, app)
-    async with TestServer(outer, port=port) as server, aiohttp.ClientSession() as http:
+    async with _Server(outer, port=port) as server, aiohttp.ClientSession() as http:
         yield Served(inbox, server.make_url("/"), http, clock, server)

@@ -505,6 +505,24 @@ async def test_open_connections_are_limited(limit: str) -> None:
             assert (await again.receive_json())["type"] == "ready"
 
 
+@pytest.mark.parametrize("kind", ["stream", "poll"])
+async def test_connections_that_were_left_take_no_room(kind: str) -> None:
+    """Nothing has been sent on them since their clients went, so nothing has failed on them yet."""
+    async with serving(max_bridges_per_address=2) as served:
+        await served.register()
+        url = served.url / f"v1/bridge/{kind}"
+        async with asyncio.timeout(20):
+            for number in range(6):
+                _, writer = await asyncio.open_connection(served.url.host, served.url.port)
+                path = url.with_query(served.query(kind)).raw_path_qs
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                await until(lambda: served.inbox.bridges[kind] == number % 2 + 1)  # noqa: B023  (awaited at once)
+                writer.transport.abort()
+                await asyncio.sleep(0)
+        async with served.ws() as socket:
+            assert (await socket.receive_json())["type"] == "ready"
+
+
 class Presences:
     """One watcher's stream of presence."""
 
@@ -529,7 +547,7 @@ async def allow(served: Served, *watchers: str) -> None:
 
 
 async def test_presence_is_a_snapshot_and_then_changes() -> None:
-    async with serving() as served:
+    async with serving(comment_seconds=0.05) as served:  # a comment finds out that a stream's client has gone
         await served.register()
         await served.register("carol", CAROL)
         await allow(served, "carol")

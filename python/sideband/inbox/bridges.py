@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator
-from typing import Protocol
 
 from aiohttp import WSMessage, web
 
@@ -41,10 +40,6 @@ _STREAM_HEADERS = {
 }
 
 
-class _Closable(Protocol):
-    def close(self) -> None: ...
-
-
 class BridgeRoutes:
     """`/v1/bridge/{ws,stream,poll,presence}`.
 
@@ -56,7 +51,8 @@ class BridgeRoutes:
     def __init__(self, inbox: Inbox, address_of: AddressOf) -> None:
         self._inbox = inbox
         self._address_of = address_of
-        self._open: set[_Closable] = set()
+        self._feeds: dict[Feed, web.Request] = {}
+        self._presences: set[PresenceStream] = set()
         self._closing = False
 
     def routes(self) -> list[web.RouteDef]:
@@ -71,24 +67,26 @@ class BridgeRoutes:
     def close(self) -> None:
         """End every connection in good order, and every later one at once."""
         self._closing = True
-        for connection in tuple(self._open):
-            connection.close()
+        for feed in tuple(self._feeds):
+            feed.close()
+        for presence in tuple(self._presences):
+            presence.close()
 
     def _handle(self, name: str, handler: Handler) -> Handler:
         return answering(self._inbox, name, self._address_of, handler)
 
     async def _poll(self, request: web.Request) -> web.Response:
-        address, since = await self._inbox.admit_bridge(_query(request), "poll")
-        async with self._opened("poll", address, since) as feed:
+        address, since = await self._admit(request, "poll")
+        async with self._opened("poll", address, since, request) as feed:
             blobs = await feed.next(self._inbox.config.poll_seconds)
         messages = ",".join(map(blob_json, blobs))
         self._inbox.delivered["poll"] += len(blobs)
         return json_answer(200, f'{{"messages":[{messages}],"cursor":{blobs[-1].cursor if blobs else since}}}')
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        address, since = await self._inbox.admit_bridge(_query(request), "stream")
+        address, since = await self._admit(request, "stream")
         since = max(since, _last_event_id(request))
-        async with self._opened("stream", address, since) as feed:
+        async with self._opened("stream", address, since, request) as feed:
             response = await self._begin_stream(request)
             try:
                 while not feed.closed:
@@ -108,11 +106,12 @@ class BridgeRoutes:
         config = self._inbox.config
         body = parse_json(await read_body(request, config.presence_body_bytes, config.body_seconds))
         watcher, addresses = await self._inbox.admit_presence(body)
+        self._inbox.check_room(watcher)
         owners = [await self._inbox.store.owner(address) for address in addresses]
         allowed = {owner.address for owner in owners if owner is not None and watcher in owner.watchers}
         stream = PresenceStream(self._inbox.presence, addresses, allowed)
         self._inbox.bridges["presence"] += 1
-        self._open.add(stream)
+        self._presences.add(stream)
         try:
             if self._closing:
                 stream.close()
@@ -124,7 +123,7 @@ class BridgeRoutes:
                     if not stream.closed:
                         await self._send(response, changes or b":\n\n")
         finally:
-            self._open.discard(stream)
+            self._presences.discard(stream)
             self._inbox.bridges["presence"] -= 1
             stream.close()
         return response
@@ -141,7 +140,7 @@ class BridgeRoutes:
         if refusal is not None:
             await _close_refused(socket, refusal, request)
             return socket
-        async with self._opened("ws", address, since) as feed:
+        async with self._opened("ws", address, since, request) as feed:
             reading = asyncio.create_task(_read_until_closed(socket, feed), name="inbox ws")
             try:
                 await self._deliver(socket, feed)
@@ -156,10 +155,24 @@ class BridgeRoutes:
                 await socket.close(code=GOING_AWAY, message=b"going away")
         return socket
 
+    async def _admit(self, request: web.Request, kind: BridgeKind) -> tuple[str, int]:
+        address, since = await self._inbox.admit_bridge(_query(request), kind)
+        if self._inbox.presence.connections(address) >= self._inbox.config.max_bridges_per_address:
+            await self._let_go(address)
+        self._inbox.check_room(address)
+        return address, since
+
+    async def _let_go(self, address: str) -> None:
+        # Of a client that comes back again and again, connections are left that nothing has been sent on since.
+        for feed, request in tuple(self._feeds.items()):
+            if feed.address == address and (request.transport is None or request.transport.is_closing()):
+                feed.close()
+        await asyncio.sleep(0)
+
     async def _admit_ws(self, request: web.Request) -> tuple[InboxError | None, str, int]:
         # A browser is told of a close code, never of an HTTP status: so refusals wait until the upgrade.
         try:
-            address, since = await self._inbox.admit_bridge(_query(request), "ws")
+            address, since = await self._admit(request, "ws")
         except InboxError as error:
             return error, "", 0
         except StoreError as error:
@@ -178,7 +191,7 @@ class BridgeRoutes:
                 self._inbox.delivered["ws"] += len(blobs)
 
     @contextlib.asynccontextmanager
-    async def _opened(self, kind: BridgeKind, address: str, since: int) -> AsyncIterator[Feed]:
+    async def _opened(self, kind: BridgeKind, address: str, since: int, request: web.Request) -> AsyncIterator[Feed]:
         config, presence = self._inbox.config, self._inbox.presence
         feed = Feed(
             self._inbox.store,
@@ -191,13 +204,13 @@ class BridgeRoutes:
         )
         self._inbox.bridges[kind] += 1
         presence.opened(address)
-        self._open.add(feed)
+        self._feeds[feed] = request
         if self._closing:
             feed.close()
         try:
             yield feed
         finally:
-            self._open.discard(feed)
+            del self._feeds[feed]
             feed.close()
             presence.closed(address, config.presence_linger_seconds if kind == "poll" and not self._closing else 0.0)
             self._inbox.bridges[kind] -= 1

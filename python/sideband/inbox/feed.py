@@ -25,10 +25,13 @@ class Feed:
         catch_up_blobs: most blobs in a page that follows a full one.
         page_bytes: a page ends with the blob that reaches this.
         now_ms: Unix time in ms.
+
+    Attributes:
+        address: whose blobs.
+        cursor: of the last blob handed over.
     """
 
     __slots__ = (
-        "_address",
         "_catch_up_blobs",
         "_closed",
         "_dirty",
@@ -41,6 +44,7 @@ class Feed:
         "_reading",
         "_store",
         "_waiter",
+        "address",
         "cursor",
     )
 
@@ -57,7 +61,7 @@ class Feed:
     ) -> None:
         self.cursor = since
         self._store = store
-        self._address = address
+        self.address = address
         self._page_blobs = self._limit = page_blobs
         self._catch_up_blobs = catch_up_blobs
         self._page_bytes = page_bytes
@@ -109,7 +113,7 @@ class Feed:
     def close(self) -> None:
         """Listen no more, and let a waiting `next` return. Idempotent."""
         self._closed = True
-        self._store.notices.unlisten(self._address, self)
+        self._store.notices.unlisten(self.address, self)
         self._wake()
 
     def _follows(self, previous: int | None) -> bool:
@@ -132,7 +136,7 @@ class Feed:
         self._dirty, self._reading = False, True
         try:
             page = await self._store.read(
-                self._address, self.cursor, limit=self._limit, max_bytes=self._page_bytes, now=self._now_ms()
+                self.address, self.cursor, limit=self._limit, max_bytes=self._page_bytes, now=self._now_ms()
             )
         except BaseException:
             self._dirty = True

@@ -176,7 +176,6 @@ class Inbox:
         await self._verify_owner(signed, since)
         rates = self._polls if kind == "poll" else self._connects
         rates.take(signed.address, self._monotonic())
-        self._check_room(signed.address)
         return signed.address, since
 
     async def admit_presence(self, body: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
@@ -187,7 +186,6 @@ class Inbox:
         addresses = signed.addresses("addresses", self.config.presence_addresses)
         await self._verify_owner(signed)
         self._connects.take(signed.address, self._monotonic())
-        self._check_room(signed.address)
         return signed.address, addresses
 
     async def purge_regularly(self) -> None:
@@ -205,7 +203,12 @@ class Inbox:
                     _log.warning("inbox.purge_failed", extra={"cause": str(error)})
             await asyncio.sleep(config.timer_seconds)
 
-    def _check_room(self, address: str) -> None:
+    def check_room(self, address: str) -> None:
+        """Let one more connection of an address pass.
+
+        Raises:
+            InboxError: `SHADE_RATE_LIMIT`: this server, or this address, has as many open as it may.
+        """
         config = self.config
         if self.bridges.total() >= config.max_bridges:
             raise InboxError("SHADE_RATE_LIMIT", "this server has as many connections as it may", retry_after=10.0)
