@@ -23,11 +23,9 @@ def run(settings: Settings) -> SuiteResult:
     result = SuiteResult(tables=[])
     quick = settings.sample_seconds < Settings.sample_seconds / 3
     counts = COUNTS[:2] if quick else COUNTS
-    # What is told apart here is 20 %, so half a stream is enough.
-    size = settings.stream_bytes // 2
     with our_path(sessions=max(counts)) as path:
         for what in ("streams", "sessions"):
-            _goodput(result, path, what, counts, size, settings.rounds)
+            _goodput(result, path, what, counts, settings.stream_bytes, settings.rounds)
     with our_path() as path:
         _calls(result, path, settings.stream_bytes, idle=200 if quick else 2000)
     with our_path() as path:

@@ -18,7 +18,7 @@ from pages import ROOT, blocks
 PORT = 8080  # what the pages write; another one may be free here
 PAGES = {
     str(page.relative_to(ROOT)): [block.text for block in blocks(page, "console")]
-    for page in sorted((ROOT / "docs/guide").glob("*.md"))
+    for page in [*sorted((ROOT / "docs/guide").glob("*.md")), ROOT / "docs/performance.md"]
     if blocks(page, "console")
 }
 _END = "-- end of the command:"
