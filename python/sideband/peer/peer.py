@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
 
 from sideband._native import compute_fingerprint
-from sideband.errors import PeerError, SbpError
+from sideband.errors import PeerError
 from sideband.peer.events import Events
 from sideband.peer.lifecycle import (
     Action,
@@ -30,8 +30,10 @@ from sideband.peer.lifecycle import (
 )
 from sideband.peer.listeners import Listeners, PeerEvent
 from sideband.peer.options import PeerOptions
+from sideband.peer.remote import RemoteSide
 from sideband.peer.rpc import Rpc
 from sideband.peer.streams import PeerStreams, Stream, StreamHandler, StreamKeeper
+from sideband.peer.vendor_messages import VendorMessages
 from sideband.peer.waiting import Outcome, ReconnectCycle, ReconnectResult
 from sideband.protocol import events as sbp
 
@@ -55,7 +57,7 @@ class Dial(Protocol):
         """Make attempts until the peer is closed."""
 
 
-class Peer:
+class Peer(RemoteSide):
     """One end of a session, over whatever carries it. `create_peer` makes one; a server hands over those it accepted.
 
     Attributes:
@@ -65,6 +67,7 @@ class Peer:
     """
 
     def __init__(self, options: PeerOptions, dial: Dial | None = None, keeper: StreamKeeper | None = None) -> None:
+        super().__init__()
         self.id = options.peer_id
         self.rpc = Rpc(options.rpc, options.connection, options.request_budget, options.clock, self._wake)
         self.events = Events(options.events, self._wake, self.report)
@@ -73,17 +76,13 @@ class Peer:
         self._dial = dial
         self._machine = Lifecycle(options.connection, options.retry, options.random, accepted=dial is None)
         self._listeners = Listeners(self.report)
-        self._session: Session | None = None
-        self._link: LinkInfo | None = None
-        self._remote: HandshakePayload | None = None
-        self._identity: PeerIdentity | None = None
         self._ready = Outcome()
         self._attempt = Outcome()
         self._cycle: ReconnectCycle | None = None
         self._task: asyncio.Task[None] | None = None
         self._farewell = ""
         self._cancelled_work: set[asyncio.Task[None]] = set()
-        self._vendor: dict[str, list[Callable[[bytes], Any]]] = {}
+        self._vendor = VendorMessages(self.report)
 
     # State
 
@@ -116,52 +115,6 @@ class Peer:
     def reconnecting(self) -> ReconnectCycle | None:
         """The reconnect cycle under way, to be awaited for its `ReconnectResult`; None outside one."""
         return self._cycle
-
-    # The other side
-
-    @property
-    def remote_id(self) -> str | None:
-        """What the other side calls itself; it proves nothing. None before the first session."""
-        return None if self._remote is None else self._remote.peer_id
-
-    @property
-    def remote_metadata(self) -> Mapping[str, Any]:
-        """What the other side told in its handshake; unproven."""
-        return {} if self._remote is None else self._remote.metadata
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """The extensions that both sides speak; empty without a session."""
-        return frozenset() if self._session is None else self._session.connection.capabilities
-
-    @property
-    def identity(self) -> PeerIdentity | None:
-        """Who the other side is by the control plane's verified word; None without an identity token."""
-        return self._identity
-
-    @property
-    def identity_key(self) -> bytes | None:
-        """The daemon's identity key of this session, 32 bytes, trusted by policy; None where no key is involved."""
-        return None if self._link is None else self._link.identity_key
-
-    @property
-    def fingerprint(self) -> str | None:
-        """The fingerprint of `identity_key`, as people compare it; None without one."""
-        key = self.identity_key
-        return None if key is None else compute_fingerprint(key)
-
-    @property
-    def remote_name(self) -> str | None:
-        """The name that the other side proved by its pinned key; None where a relay knows the names."""
-        return None if self._link is None else self._link.remote_name
-
-    @property
-    def path(self) -> str | None:
-        """How the session runs: "relay", or "direct:" and a transport such as `tcp`; plain "direct" is not encrypted.
-
-        None without a session.
-        """
-        return None if self._link is None else self._link.path
 
     # Connecting
 
@@ -310,16 +263,7 @@ class Peer:
         Raises:
             SbpError: 1000 for a subject that does not begin with `app/`, or begins with `app/sb.`.
         """
-        if not subject.startswith("app/") or subject.startswith("app/sb."):
-            raise SbpError(1000, f"a vendor subject begins with app/ and not with app/sb., got {subject[:64]!r}")
-        functions = self._vendor.setdefault(subject, [])
-        functions.append(function)
-
-        def remove() -> None:
-            if function in functions:
-                functions.remove(function)
-
-        return remove
+        return self._vendor.add(subject, function)
 
     def __repr__(self) -> str:
         return f"<Peer {self.id!r} {self.state}>"
@@ -404,11 +348,7 @@ class Peer:
 
     def app_received(self, subject: str, data: bytes) -> None:
         """Hand on a vendor message."""
-        for function in tuple(self._vendor.get(subject, ())):
-            try:
-                function(data)
-            except Exception as error:  # noqa: BLE001  (whatever a handler raises is reported, and the others still run)
-                self.report(error)
+        self._vendor.received(subject, data)
 
     def stream_received(self, data: bytes) -> None:
         """Hand on a message of stream/1."""
