@@ -64,7 +64,7 @@ def _aims_chart(titles: Mapping[str, str], aims: Mapping[str, Sequence[Aim]]) ->
     short = sum(not aim.met for aim in every)
     notes = [f"The mark is the aim; bars from {_LEAST:g} to {_MOST:g} times as good, logarithmic."]
     notes.append(f"{short} of {len(every)} fall short; they are orange." if short else f"All {len(every)} are met.")
-    return bar_chart("Every figure against its aim", notes, groups, scale=_logarithmic, label_width=480)
+    return bar_chart("Every figure against its aim", notes, groups, scale=_logarithmic, label_width=500)
 
 
 def _aim_bar(aim: Aim) -> Bar:

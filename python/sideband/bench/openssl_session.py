@@ -5,7 +5,9 @@ together, bound methods, no copy of a payload on opening. `encrypt_into` a buffe
 is slower up to 16 KiB and no faster above.
 """
 
+from collections.abc import Callable
 from struct import Struct
+from typing import TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -27,6 +29,9 @@ _NONCE_START = 13
 _TAG_SIZE = 16
 
 
+_Cipher: TypeAlias = Callable[[bytes, bytes | memoryview, None], bytes]
+
+
 class SessionError(Exception):
     """A message was refused."""
 
@@ -37,8 +42,8 @@ class OpensslSession:
     __slots__ = ("_decrypt", "_encrypt", "_receives", "_sends", "_sequence", "_window")
 
     def __init__(self, send_key: bytes, receive_key: bytes, sends: int, receives: int) -> None:
-        self._encrypt = ChaCha20Poly1305(send_key).encrypt
-        self._decrypt = ChaCha20Poly1305(receive_key).decrypt
+        self._encrypt: _Cipher = ChaCha20Poly1305(send_key).encrypt
+        self._decrypt: _Cipher = ChaCha20Poly1305(receive_key).decrypt
         self._sends = sends
         self._receives = receives
         self._sequence = 0

@@ -3,16 +3,12 @@
 from hmac import compare_digest
 from struct import Struct
 
-from sideband.bench.openssl_session import SessionError
-from sideband.bench.replay_window import PythonReplayWindow
+from cryptography.exceptions import InvalidTag
+
+from sideband.bench.openssl_session import OpensslSession
 
 __all__ = ["PureSession", "chacha20_poly1305_open", "chacha20_poly1305_seal"]
 
-_DATA = 0x03
-_MAX_PLAINTEXT = 65_508
-_PREFIX = Struct(">BIQIQ")
-_PREFIX_SIZE = _PREFIX.size
-_NONCE_START = 13
 _TAG_SIZE = 16
 _BLOCK = Struct("<16I")
 _CONSTANTS = (0x61707865, 0x3320646E, 0x79622D32, 0x6B206574)
@@ -21,39 +17,28 @@ _P1305 = (1 << 130) - 5
 _CLAMP = 0x0FFFFFFC0FFFFFFC0FFFFFFC0FFFFFFF
 
 
-class PureSession:
-    """One side of a session: seals in one direction and opens in the other."""
+class PureSession(OpensslSession):
+    """The same session, with a cipher in Python."""
+
+    __slots__ = ()
 
     def __init__(self, send_key: bytes, receive_key: bytes, sends: int, receives: int) -> None:
-        self._send_key = send_key
-        self._receive_key = receive_key
-        self._sends = sends
-        self._receives = receives
-        self._sequence = 0
-        self._window = PythonReplayWindow()
+        super().__init__(send_key, receive_key, sends, receives)
+        self._encrypt = _Cipher(send_key).encrypt
+        self._decrypt = _Cipher(receive_key).decrypt
 
-    def seal_frame(self, session_id: int, plaintext: bytes) -> bytes:
-        """Return a whole Data frame around `plaintext`."""
-        if len(plaintext) > _MAX_PLAINTEXT:
-            raise SessionError("payload_too_large")
-        prefix = _PREFIX.pack(_DATA, 28 + len(plaintext), session_id, self._sends, self._sequence)
-        self._sequence += 1
-        return prefix + chacha20_poly1305_seal(self._send_key, prefix[_NONCE_START:], plaintext)
 
-    def open_frame(self, frame: bytes) -> bytes:
-        """Return the plaintext of a whole Data frame, checked and marked as seen."""
-        if len(frame) < _PREFIX_SIZE + _TAG_SIZE:
-            raise SessionError("malformed_frame")
-        kind, length, session_id, direction, sequence = _PREFIX.unpack_from(frame)
-        if kind != _DATA or session_id == 0 or length != len(frame) - _NONCE_START:
-            raise SessionError("malformed_frame")
-        if direction != self._receives:
-            raise SessionError("decrypt_failed")
-        if not self._window.check(sequence):
-            raise SessionError("sequence_error")
-        plaintext = chacha20_poly1305_open(self._receive_key, frame[_NONCE_START:_PREFIX_SIZE], frame[_PREFIX_SIZE:])
-        self._window.mark(sequence)
-        return plaintext
+class _Cipher:
+    """As `ChaCha20Poly1305` of `cryptography`, without associated data."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def encrypt(self, nonce: bytes, data: bytes | memoryview, _associated_data: None) -> bytes:
+        return chacha20_poly1305_seal(self._key, nonce, bytes(data))
+
+    def decrypt(self, nonce: bytes, data: bytes | memoryview, _associated_data: None) -> bytes:
+        return chacha20_poly1305_open(self._key, nonce, bytes(data))
 
 
 def chacha20_poly1305_seal(key: bytes, nonce: bytes, plaintext: bytes) -> bytes:
@@ -64,11 +49,11 @@ def chacha20_poly1305_seal(key: bytes, nonce: bytes, plaintext: bytes) -> bytes:
 
 
 def chacha20_poly1305_open(key: bytes, nonce: bytes, sealed: bytes) -> bytes:
-    """Return the plaintext of ciphertext and tag; SessionError when the tag is wrong."""
+    """Return the plaintext of ciphertext and tag; InvalidTag when the tag is wrong."""
     ciphertext, tag = sealed[:-_TAG_SIZE], sealed[-_TAG_SIZE:]
     stream = _keystream(key, nonce, len(ciphertext))
     if not compare_digest(_tag(stream[:32], ciphertext), tag):
-        raise SessionError("decrypt_failed")
+        raise InvalidTag
     return _xor(ciphertext, stream[64:])
 
 
