@@ -28,7 +28,7 @@ done
 need node nodejs
 need nats-server nats-server
 need nginx nginx-light
-command -v turnserver >/dev/null 2>&1 || packages="$packages coturn"
+need turnserver coturn
 if [ -z "$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ]; then
   packages="$packages postgresql"
 fi
