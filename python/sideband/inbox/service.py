@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sideband._native import verify_signature
-from sideband.errors import InboxError, StoreError
+from sideband.errors import EnvelopeError, InboxError, StoreError
 from sideband.inbox.config import InboxConfig, RateLimit
+from sideband.inbox.envelopes import SignedEnvelopeKey
 from sideband.inbox.fields import BridgeKind, Signed, bridge_fields, signed_fields
 from sideband.inbox.presence import Presence
 from sideband.inbox.rates import Rates
@@ -19,7 +19,7 @@ from sideband.inbox.signing import KEY_BYTES, SIGNATURE_BYTES, check_signature, 
 from sideband.inbox.store import EnvelopeKeyRecord, InboxStore, NewBlob, Owner, Page, Receipt, message_id
 from sideband.inbox.store.refusals import unknown_address
 
-__all__ = ["Inbox", "envelope_key_statement"]
+__all__ = ["Inbox"]
 
 _log = logging.getLogger("sideband.inbox")
 
@@ -245,12 +245,6 @@ class Inbox:
         return Rates(limit, self.config.max_rate_keys)
 
 
-def envelope_key_statement(public_key: bytes, address: str) -> bytes:
-    """Return what an owner signs to publish an envelope key (docs/protocol/inbox.md, "Envelopes")."""
-    encoded = address.encode()
-    return b"".join((b"sb-envelope-key-v1", public_key, len(encoded).to_bytes(2, "big"), encoded))
-
-
 def _envelope_key(signed: Signed, signing_key: bytes) -> EnvelopeKeyRecord | None:
     given = {"envelopeKey", "envelopeKeySignature"} & signed.fields.keys()
     if not given:
@@ -259,6 +253,10 @@ def _envelope_key(signed: Signed, signing_key: bytes) -> EnvelopeKeyRecord | Non
         raise InboxError("SHADE_VALIDATION", "envelopeKey and envelopeKeySignature go together")
     key = decode_base64(signed.fields["envelopeKey"], "envelopeKey", size=KEY_BYTES)
     signature = decode_base64(signed.fields["envelopeKeySignature"], "envelopeKeySignature", size=SIGNATURE_BYTES)
-    if not verify_signature(signing_key, envelope_key_statement(key, signed.address), signature):
-        raise InboxError("SHADE_UNAUTHORIZED", "envelopeKeySignature is not signingKey's over this key and address")
+    try:
+        SignedEnvelopeKey(key, signature).verify(signed.address, signing_key)
+    except EnvelopeError as error:
+        raise InboxError(
+            "SHADE_UNAUTHORIZED", "envelopeKeySignature is not signingKey's over this key and address"
+        ) from error
     return EnvelopeKeyRecord(key, signature)
