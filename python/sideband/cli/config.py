@@ -136,7 +136,7 @@ def api_key(file: Path | None = None) -> str:
     if not key:
         raise ConfigError(
             "there is no API key yet: `sideband init --api-key-file FILE` stores one, or set SIDEBAND_API_KEY; "
-            "`sideband serve` says where the first one is, `sideband admin daemons create` makes more"
+            "`sideband serve` says where the first one is, `sideband admin daemon create ACCOUNT` makes more"
         )
     return key
 
