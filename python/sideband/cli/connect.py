@@ -69,7 +69,8 @@ async def _connect(target: str, how: dict[str, Any], *, json_output: bool) -> in
     from sideband.cli.target import open_peer, resolve_target
 
     whom = resolve_target(target)
-    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    # A dumb terminal edits lines by itself, and the prompt could not be redrawn there.
+    interactive = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     show = _Shown(json_output=json_output)
     async with open_peer(whom, **how) as peer:
         show.event("ready", f"connected, {peer.fingerprint}", fingerprint=peer.fingerprint, path=peer.path)

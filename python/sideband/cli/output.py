@@ -35,6 +35,7 @@ __all__ = [
     "EXIT_OK",
     "EXIT_USAGE",
     "console",
+    "error_text",
     "event_line",
     "exit_code",
     "print_error",
@@ -110,9 +111,20 @@ def print_error(error: SidebandError, *, json_output: bool) -> None:
     if json_output:
         print_event("error", error=type(error).__name__, message=str(error), exit_code=exit_code(error))
     else:
-        wait = getattr(error, "retry_after", None)
-        advice = f"; try again in {wait:g} s" if wait else ""
-        print(f"error: {shown_lines(str(error))}{advice}", file=sys.stderr, flush=True)
+        print(f"error: {error_text(error)}", file=sys.stderr, flush=True)
+
+
+def error_text(error: SidebandError) -> str:
+    """Return what an error says to people, and what they can do about it."""
+    return shown_lines(str(error)) + _advice(error)
+
+
+def _advice(error: SidebandError) -> str:
+    if isinstance(error, CloudApiError) and error.retry_after:
+        return f"; try again in {error.retry_after:g} s"
+    if isinstance(error, SbrpError) and error.code is SbrpErrorCode.DAEMON_OFFLINE:
+        return "; `sideband daemon` connects it, on its machine"
+    return ""
 
 
 @contextmanager

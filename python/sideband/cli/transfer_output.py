@@ -7,8 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sideband.cli.output import console, event_line, exit_code, print_event
-from sideband.cli.shown import shown_lines
+from sideband.cli.output import console, error_text, event_line, exit_code, print_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +98,7 @@ class TransferOutput:
         if self._json:
             self.event("error", error=type(error).__name__, message=str(error), exit_code=exit_code(error))
         else:
-            self._print(f"error: {shown_lines(str(error))}", error=True)
+            self._print(f"error: {error_text(error)}", error=True)
 
     def line(self, text: str) -> None:
         """Something for people, on standard output. What comes from elsewhere is `shown` by the caller."""

@@ -23,8 +23,8 @@ def on_connection(peer: Peer) -> None:
         return first + second
 
     @peer.rpc.handle("wait")
-    async def wait() -> None:
-        print("waiting", flush=True)
+    async def wait(who: str) -> None:
+        print("waiting", who, flush=True)
         await asyncio.get_running_loop().create_future()
 
     @peer.rpc.handle("steer")

@@ -31,7 +31,7 @@ def events(text: str) -> list[dict[str, Any]]:
 
 def test_a_call_prints_json(target: str, run: Run) -> None:
     assert run("call", target, "greet", '"Ada"').stdout == '"Hello Ada"\n'
-    assert run("call", target, "add", "-", input='{"first": 1, "second": 2}').stdout == "3\n"
+    assert run("call", target, "add", "-", stdin='{"first": 1, "second": 2}').stdout == "3\n"
     assert run("call", target, "bytes").stdout == '{"$bytes": "AP8="}\n'
     ready, result = events(run("call", target, "greet", '"Ada"', "--json").stdout)
     assert ready["fingerprint"].startswith("SHA256:")
@@ -50,7 +50,7 @@ def test_a_call_by_a_code_which_is_then_used_up(
     address = f"{platform.url}/connect#qc={new_code()}"
     nowhere = {"SIDEBAND_API_URL": "http://127.0.0.1:1"}
     assert run("call", address, "greet", '"Ada"', env=nowhere).stdout == '"Hello Ada"\n'
-    assert run("call", "-", "greet", '"Ada"', input=new_code() + "\n").stdout == '"Hello Ada"\n'
+    assert run("call", "-", "greet", '"Ada"', stdin=new_code() + "\n").stdout == '"Hello Ada"\n'
 
 
 def test_a_code_that_never_was(daemon: Program, run: Run) -> None:
@@ -66,7 +66,7 @@ def test_what_the_daemon_says_does_not_steer_the_terminal(target: str, run: Run)
             "connect",
             target,
             code=1,
-            input='call steer\ncall fail\nwatch\ncall tell {"name":"x.\\u202ey","value":"\\u001b"}\n',
+            stdin='call steer\ncall fail\nwatch\ncall tell {"name":"x.\\u202ey","value":"\\u001b"}\n',
         )
     )
     for one in shown:
@@ -76,7 +76,7 @@ def test_what_the_daemon_says_does_not_steer_the_terminal(target: str, run: Run)
 
 @pytest.mark.parametrize("params", ["Ada", "{", "[" * 100_000, "NaN x"])
 def test_parameters_that_are_no_json(params: str, run: Run, target: str) -> None:
-    refused = run("call", target, "greet", "-", input=params, code=2)
+    refused = run("call", target, "greet", "-", stdin=params, code=2)
     assert "no JSON" in refused.stderr
 
 
@@ -86,7 +86,7 @@ def test_a_text_without_quotes_is_explained(run: Run, target: str) -> None:
 
 def test_errors_of_a_call(run: Run, target: str) -> None:
     assert "nothing_of_the_kind" in run("call", target, "nothing_of_the_kind", code=1).stderr
-    assert "timeout" in run("call", target, "wait", "--call-timeout", "0.2", code=1).stderr
+    assert "timeout" in run("call", target, "wait", '"a deadline"', "--call-timeout", "0.2", code=1).stderr
 
 
 def test_a_target_that_is_none(run: Run) -> None:
@@ -95,12 +95,34 @@ def test_a_target_that_is_none(run: Run) -> None:
         assert "code of 12 letters" in refused.stderr
     told = json.loads(run("call", "nonsense", "x", "--json", code=2).stdout)
     assert (told["event"], told["error"], told["exit_code"]) == ("error", "ConfigError", 2)
-    assert "sideband login" in run("call", "d_4pjqkx", "x", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("call", "d_x", "m"), "sideband login"),
+        (("identity",), "sideband init"),
+        (("identity", "rotate", "--yes"), "sideband init"),
+        (("daemon", "--no-codes"), "sideband init"),
+        (("init",), "--api-key-file"),
+    ],
+)
+def test_what_is_missing_is_told_with_the_command_that_makes_it(words: tuple[str, ...], hint: str, run: Run) -> None:
+    assert hint in run(*words, code=2).stderr
+
+
+def test_daemons_that_cannot_be_reached(platform: ServedPlatform, run: Run) -> None:
+    token = {"SIDEBAND_TOKEN": platform.first.token}
+    assert run("call", "d_nobody", "x", code=1, env=token).stderr.startswith("error: ")
+    offline = platform.add_daemon().daemon_id
+    assert "`sideband daemon` connects it" in run("call", offline, "x", "--timeout", "1", code=5, env=token).stderr
+    told = run("call", offline, "x", "--timeout", "1", "--json", code=5, env=token).stdout
+    assert json.loads(told)["exit_code"] == 5
 
 
 def test_connect_follows_lines_of_a_pipe(run: Run, target: str) -> None:
     lines = ["methods", "describe greet", 'call greet "Ada"', "", "info", "quit", "call fail"]
-    told = events(run("connect", target, "--json", input="\n".join(lines)).stdout)
+    told = events(run("connect", target, "--json", stdin="\n".join(lines)).stdout)
     assert [one["event"] for one in told] == ["ready", "methods", "result", "result", "info"]
     assert {"greet", "add", "$sideband/info"} <= set(told[1]["methods"])
     assert told[2]["value"]["doc"] == "Say hello."
@@ -114,7 +136,7 @@ def test_connect_tells_which_lines_failed(run: Run, target: str) -> None:
             "connect",
             target,
             "--json",
-            input='nonsense\ncall\ncall greet x\ncall add {"first": 1, "second": 2}',
+            stdin='nonsense\ncall\ncall greet x\ncall add {"first": 1, "second": 2}',
             code=1,
         ).stdout
     )
@@ -155,18 +177,35 @@ def test_connect_ends_when_the_daemon_leaves(target: str, environment: dict[str,
         assert json.loads(out.splitlines()[0])["event"] == "ready"
 
 
+def test_connect_at_a_dumb_terminal(target: str, environment: dict[str, str], tmp_path: Path) -> None:
+    given = {name: value for name, value in environment.items() if name.startswith("SIDEBAND_")}
+    terminal = Terminal((*SIDEBAND, "connect", target), {**given, "TERM": "dumb"}, tmp_path)
+    terminal.until(lambda lines: lines[0].startswith("connected"))
+    terminal.type('call greet "Ada"\n')
+    terminal.until(lambda lines: '"Hello Ada"' in lines)
+    terminal.type("\x04")
+    assert terminal.finish() == 0
+    terminal.close()
+
+
 def test_connect_at_a_terminal(target: str, environment: dict[str, str], tmp_path: Path) -> None:
     given = {name: value for name, value in environment.items() if name.startswith("SIDEBAND_")}
     terminal = Terminal((*SIDEBAND, "connect", target), given, tmp_path)
-    terminal.until(lambda lines: any("sideband>" in line for line in lines))
+    terminal.until(lambda lines: asked_after("Ctrl-D leaves", lines))
     terminal.type('call greet "Ada"\r')
-    terminal.until(lambda lines: any('"Hello Ada"' in line for line in lines))
+    terminal.until(lambda lines: asked_after('"Hello Ada"', lines))
     terminal.type("watch\r")
-    terminal.until(lambda lines: any("watching >" in line for line in lines))
+    terminal.until(lambda lines: asked_after("watching >", lines))
     terminal.type('call tell {"name": "sensor.heat", "value": 21}\r')
-    terminal.until(lambda lines: any("sensor.heat 21" in line for line in lines))
+    terminal.until(lambda lines: asked_after("sensor.heat 21", lines) and asked_after("null", lines))
     terminal.type("\x04")
     assert terminal.finish() == 0
     terminal.close()
     kept = {path.name for path in (tmp_path / "home").rglob("*") if path.is_file()}
     assert not any("history" in name for name in kept)
+
+
+def asked_after(answer: str, lines: list[str]) -> bool:
+    """Whether the prompt is there again after an answer; what is typed before that may be lost, as in any terminal."""
+    text = "\n".join(lines)
+    return -1 < text.rfind(answer) < text.rfind("sideband>")

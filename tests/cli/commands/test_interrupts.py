@@ -90,8 +90,8 @@ def test_while_standard_input_says_nothing(
 
 
 def test_while_a_call_runs(platform: ServedPlatform, daemon: Program, open_terminal: Callable[..., Terminal]) -> None:
-    terminal = open_terminal("call", platform.first.daemon_id, "wait", SIDEBAND_TOKEN=platform.first.token)
-    daemon.hear("waiting")
+    terminal = open_terminal("call", platform.first.daemon_id, "wait", '"a call"', SIDEBAND_TOKEN=platform.first.token)
+    daemon.hear("waiting a call")
     terminal.type("\x03")
     assert terminal.finish() == 130
     assert "interrupted" in "\n".join(terminal.lines)
@@ -100,12 +100,12 @@ def test_while_a_call_runs(platform: ServedPlatform, daemon: Program, open_termi
 def test_at_the_prompt_and_during_its_call(
     platform: ServedPlatform, daemon: Program, open_terminal: Callable[..., Terminal]
 ) -> None:
-    for line in ("", "call wait\r"):
+    for line in ("", 'call wait "a talk"\r'):
         terminal = open_terminal("connect", platform.first.daemon_id, SIDEBAND_TOKEN=platform.first.token)
         terminal.until(lambda lines: any("sideband>" in shown for shown in lines))
         if line:
             terminal.type(line)
-            daemon.hear("waiting")
+            daemon.hear("waiting a talk")
         terminal.type("\x03")
         assert terminal.finish() == 130
         assert "Traceback" not in "\n".join(terminal.lines)

@@ -42,7 +42,7 @@ def test_init_by_every_way(other: Any, run: Run, home: Path) -> None:
     assert stat.S_IMODE((home / "config.json").stat().st_mode) == 0o600
     assert stat.S_IMODE((home / "identity.json").stat().st_mode) == 0o600
     again = [
-        event(run("init", "--api-key-file", "-", "--json", input=other.api_key + "\n").stdout),
+        event(run("init", "--api-key-file", "-", "--json", stdin=other.api_key + "\n").stdout),
         event(run("init", "--json", env={"SIDEBAND_API_KEY": other.api_key}).stdout),
         event(run("init", "--json").stdout),
     ]
@@ -59,19 +59,19 @@ def test_init_by_every_way(other: Any, run: Run, home: Path) -> None:
 
 def test_a_refused_key_is_not_stored(other: Any, run: Run, home: Path) -> None:
     wrong = other.api_key[:-1] + ("A" if other.api_key[-1] != "A" else "B")
-    refused = run("init", "--api-key-file", "-", input=wrong, code=3)
+    refused = run("init", "--api-key-file", "-", stdin=wrong, code=3)
     assert refused.stderr.startswith("error: ")
     assert wrong not in refused.stderr
     assert not (home / "config.json").exists()
     run("init", "--api-key-file", "key")
     kept = (home / "config.json").read_bytes()
-    run("init", "--api-key-file", "-", input=wrong, code=3)
+    run("init", "--api-key-file", "-", stdin=wrong, code=3)
     assert (home / "config.json").read_bytes() == kept
 
 
 def test_init_without_a_key_says_where_one_comes_from(run: Run) -> None:
     assert "--api-key-file FILE" in run("init", code=2).stderr
-    assert "nothing in its first line" in run("init", "--api-key-file", "-", input="", code=2).stderr
+    assert "nothing in its first line" in run("init", "--api-key-file", "-", stdin="", code=2).stderr
     assert "No such file" in run("init", "--api-key-file", "nowhere", code=2).stderr
     assert "exclude each other" in run("init", "--api-key-file", "x", "--api-key", "y", code=2).stderr
 
@@ -89,10 +89,10 @@ def test_login_lists_what_can_be_reached(
     told = run("login", "--token-file", "token").stdout
     assert platform.first.daemon_id in told
     assert stat.S_IMODE((home / "credentials.json").stat().st_mode) == 0o600
-    listed = event(run("login", "--json", input=platform.first.token).stdout)["daemons"]
+    listed = event(run("login", "--json", stdin=platform.first.token).stdout)["daemons"]
     assert platform.first.daemon_id in {one["daemon_id"] for one in listed}
     kept = (home / "credentials.json").read_bytes()
-    refused = run("login", input=platform.first.token[:-4] + "AAAA", code=3)
+    refused = run("login", stdin=platform.first.token[:-4] + "AAAA", code=3)
     assert platform.first.token[:-4] not in refused.stderr
     assert (home / "credentials.json").read_bytes() == kept
 
@@ -128,7 +128,7 @@ def test_a_daemon_goes_over_to_another_key_and_its_clients_follow(
         daemon.finish()
     assert run("pins").stdout == f"{other.daemon_id}  {before}\n"
     assert run("pins", "verify", other.daemon_id, before.lower()).stdout == "this is the pinned key\n"
-    asked = run("identity", "rotate", env=daemon_home, input="n\n", code=1)
+    asked = run("identity", "rotate", env=daemon_home, stdin="n\n", code=1)
     assert "Is the daemon ended" in asked.stdout + asked.stderr
     rotated = event(run("identity", "rotate", "--json", env=daemon_home).stdout)
     assert rotated["before"] == before != rotated["fingerprint"]
