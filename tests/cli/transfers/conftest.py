@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import subprocess
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -36,8 +38,12 @@ def daemon(platform: ServedPlatform, shared: Path, tmp_path_factory: pytest.Temp
     command = (*SIDEBAND, "daemon", *options, given["SIDEBAND_API_KEY_FILE"])
     with Program("daemon", command, tmp_path_factory.mktemp("daemon"), given) as daemon:
         assert json.loads(daemon.hear(""))["event"] == "ready"
+        # It tells of every transfer, and would wait for a reader of a full pipe.
+        reading = threading.Thread(target=lambda: deque(daemon.process.stdout or (), maxlen=0))
+        reading.start()
         yield daemon
         daemon.process.send_signal(signal.SIGTERM)
+        reading.join()
         daemon.finish(0)
 
 
