@@ -1,4 +1,4 @@
-"""QUIC (docs/protocol/sbdp.md, "Transports"): `quic://host:port`, one bidirectional stream, by aioquic (extra `quic`).
+"""QUIC (docs/protocol/sbdp.md, "Wire"): `quic://host:port`, one bidirectional stream, by aioquic (extra `quic`).
 
 Each listener makes its own certificate, which nobody has signed: QUIC hides what passes from onlookers, and the
 handshake above proves who is there. That is bound to the certificate's digest, so whoever puts his own in between

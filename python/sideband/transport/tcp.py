@@ -1,4 +1,4 @@
-"""TCP (docs/protocol/sbdp.md, "Transports"): `tcp://host:port`. It neither encrypts nor proves who is there."""
+"""TCP (docs/protocol/sbdp.md, "Wire"): `tcp://host:port`. It neither encrypts nor proves who is there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WebRTC data channels (docs/protocol/sbdp.md, "Transports"), by aiortc (extra `webrtc`).
+"""WebRTC data channels (docs/protocol/sbdp.md, "Wire"), by aiortc (extra `webrtc`).
 
 There is no endpoint to dial: the two sides exchange two descriptions by whatever way they already have, and ICE finds a
 way between them, by STUN and TURN servers where there are some.

@@ -280,6 +280,7 @@ class InboxClient:
 
     async def _send_all_to(self, address: str) -> None:
         failures = 0
+        message: OutgoingMessage | None = None
         try:
             while True:
                 self._added.discard(address)
@@ -306,6 +307,12 @@ class InboxClient:
                     self._received(message, receipt)
         except StoreError as error:
             _LOG.error("sending stops until the next put: %s", error)
+        except Exception as error:  # noqa: BLE001  (told to whoever waits)
+            # The message stays in the queue for the next start, but whoever waits for it must not wait for ever.
+            _LOG.exception("sending stops until the next put")
+            waiting = None if message is None else self._receipts.pop(message.number, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(error)
         finally:
             del self._sending[address]
 

@@ -1,0 +1,1 @@
+"""Programs of the project, run by make and by hand."""
