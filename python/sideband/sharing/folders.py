@@ -17,6 +17,7 @@ from sideband.peer.files import (
     FileTransfer,
     ProgressFunction,
     in_worker,
+    opened_in_worker,
     receive_into,
     send_source,
     telling,
@@ -109,10 +110,10 @@ async def get_folder(
         await in_worker(lambda: target.mkdir(exist_ok=True))
     except OSError as error:
         raise from_os_error(error, str(target)) from error
-    tree = await in_worker(lambda: ConfinedTree(target, allow_hidden=True))
+    tree = await opened_in_worker(lambda: ConfinedTree(target, allow_hidden=True))
 
     async def fetch(file: _File, told: ProgressFunction) -> FileTransfer | None:
-        folder = await in_worker(lambda: tree.folder(file.names[:-1], create=True))
+        folder = await opened_in_worker(lambda: tree.folder(file.names[:-1], create=True))
         with folder:
             found = await in_worker(folder.stat, file.names[-1])
             if found is not None and file.is_same(FileEntry.of(file.names[-1], found)):
@@ -167,7 +168,7 @@ async def put_folder(
     """
     parse_path(path, allow_hidden=True)
     result = FolderTransfer()
-    tree = await in_worker(lambda: ConfinedTree(source, allow_hidden=True))
+    tree = await opened_in_worker(lambda: ConfinedTree(source, allow_hidden=True))
     try:
         files = await in_worker(lambda: list(_walk(tree, (), result, allow_hidden=allow_hidden)))
         there = await _known_remotely(peer, path)
@@ -179,7 +180,7 @@ async def put_folder(
 
             async def work(stream: Stream, told: ProgressFunction) -> FileTransfer:
                 with telling(stream, file.path):
-                    source = await in_worker(tree.source, file.names)
+                    source = await opened_in_worker(tree.source, file.names)
                 with source:
                     return await send_source(stream, source, told)
 

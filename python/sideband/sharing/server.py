@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sideband.errors import FileTransferError, PeerError, RpcPeerError
-from sideband.peer.files import RESET_CODES, FileTransfer, in_worker, receive_into, send_source
+from sideband.peer.files import RESET_CODES, FileTransfer, in_worker, opened_in_worker, receive_into, send_source
 from sideband.peer.files.failures import REASONS, from_os_error, telling
 from sideband.sharing.entries import FileEntry
 from sideband.sharing.limits import DEFAULT_SHARING_LIMITS, SharingLimits
@@ -193,7 +193,7 @@ class Share:
 
     async def _get(self, _peer: Peer, stream: Stream) -> FileTransfer:
         with telling(stream, "the file"):
-            source = await in_worker(self._tree.source, self._parse(stream.metadata))
+            source = await opened_in_worker(self._tree.source, self._parse(stream.metadata))
         with source:
             return await send_source(stream, source)
 
@@ -209,7 +209,7 @@ class Share:
             mine = self._putting[names] = _Putting(peer, stream)
             try:
                 create = metadata.get("parents") is True
-                with await in_worker(lambda: self._tree.folder(names[:-1], create=create)) as folder:
+                with await opened_in_worker(lambda: self._tree.folder(names[:-1], create=create)) as folder:
                     return await receive_into(
                         stream,
                         folder,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from sideband._native import Blake3
 from sideband.errors import FileTransferError, PeerError
-from sideband.peer.files import Folder, held_bytes
+from sideband.peer.files import Folder, held_bytes, opened_in_worker
 from sideband.peer.files.messages import Offer, read_held
 from sideband.peer.files.partial import Partial, partial_name
 from sideband.peer.streams import Stream
@@ -304,3 +305,26 @@ async def test_progress_is_told_at_both_ends(pair: Pair, content: bytes, source:
         assert told == sorted(told)
         assert told[0] == (0, len(content))
         assert told[-1] == (len(content), len(content))
+
+
+async def test_what_was_opened_for_somebody_who_has_left_is_closed() -> None:
+    class Opened:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    begun, go_on, opened = threading.Event(), threading.Event(), Opened()
+
+    def open_slowly() -> Opened:
+        begun.set()
+        go_on.wait(30)
+        return opened
+
+    opening = asyncio.create_task(opened_in_worker(open_slowly))
+    await asyncio.to_thread(begun.wait, 30)
+    opening.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert opened.closed

@@ -7,7 +7,7 @@ from sideband.peer.files.progress import FileTransfer, ProgressFunction
 from sideband.peer.files.receiving import ExistsPolicy, receive_into
 from sideband.peer.files.sending import send_source
 from sideband.peer.files.source import FileSource
-from sideband.peer.files.worker import in_worker
+from sideband.peer.files.worker import in_worker, opened_in_worker
 
 __all__ = [
     "BY_DESCRIPTOR",
@@ -20,6 +20,7 @@ __all__ = [
     "ProgressFunction",
     "held_bytes",
     "in_worker",
+    "opened_in_worker",
     "receive_into",
     "send_source",
     "telling",

@@ -16,7 +16,7 @@ from sideband.peer.files.partial import Partial
 from sideband.peer.files.progress import FileTransfer, Progress, ProgressFunction
 from sideband.peer.files.sending import STEP_BYTES
 from sideband.peer.files.source import BLOCK_BYTES
-from sideband.peer.files.worker import begin_in_worker, in_worker, settled
+from sideband.peer.files.worker import begin_in_worker, in_worker, opened_in_worker, settled
 
 if TYPE_CHECKING:
     from sideband.peer.streams.stream import Stream
@@ -54,7 +54,7 @@ async def receive_into(
     with telling(stream, shown):
         stream.withhold()
         await in_worker(_check_free, folder, name, shown, exists)
-        partial = await in_worker(lambda: Partial(folder, name, resume=resume))
+        partial = await opened_in_worker(lambda: Partial(folder, name, resume=resume))
         try:
             while not await in_worker(partial.look_through, STEP_BYTES):
                 pass

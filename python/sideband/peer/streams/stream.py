@@ -15,7 +15,7 @@ from sideband.peer.files import (
     FileTransfer,
     Folder,
     ProgressFunction,
-    in_worker,
+    opened_in_worker,
     receive_into,
     send_source,
     telling,
@@ -243,7 +243,7 @@ class Stream:
             PeerError: `stream_reset`; `integrity_error` when the other side got other bytes.
         """
         with telling(self, str(path)):
-            source = await in_worker(FileSource.open, Path(path), offset)
+            source = await opened_in_worker(FileSource.open, Path(path), offset)
         with source:
             return await send_source(self, source, progress)
 
@@ -276,7 +276,7 @@ class Stream:
         """
         path = Path(path)
         with telling(self, str(path)):
-            folder = await in_worker(Folder, path.parent)
+            folder = await opened_in_worker(Folder, path.parent)
         with folder:
             return await receive_into(
                 self, folder, path.name, shown=str(path), resume=resume, exists=exists, progress=progress
