@@ -18,6 +18,14 @@ fuzz_target!(|data: &[u8]| {
         assert!(opener.open_in_place(&sealed, &mut buffer).is_err());
         assert_eq!(buffer, sealed.ciphertext());
     }
+    // As a batch that two threads open, in pieces of any size: none of them opens either.
+    let pieces = data.chunks(data.first().map_or(1, |&size| usize::from(size).max(28)));
+    let sealed: Vec<_> = pieces.filter_map(|piece| Sealed::split(piece).ok()).collect();
+    let mut buffers: Vec<_> = sealed.iter().map(|piece| vec![0; piece.ciphertext().len()]).collect();
+    let items = sealed.iter().copied().zip(buffers.iter_mut().map(|buffer| copying_to(buffer))).collect();
+    let (opened, failure) = opener.open_batch(items, true);
+    assert_eq!((opened, failure.is_some()), (0, !sealed.is_empty()));
+
     assert_eq!(opener.highest(), None);
     assert!(opener.is_intact());
 
@@ -29,3 +37,10 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(buffer, data);
     }
 });
+
+fn copying_to<'a>(buffer: &'a mut [u8]) -> impl FnOnce(&[u8]) -> &'a mut [u8] + Send {
+    move |ciphertext| {
+        buffer.copy_from_slice(ciphertext);
+        buffer
+    }
+}
