@@ -59,7 +59,7 @@ fuzz: .make/venv ## Fuzz every decoder, FUZZ_SECONDS (10) a target; needs cargo-
 	@PY="$(CURDIR)/$(PY)" FUZZ_SECONDS=$(FUZZ_SECONDS) sh scripts/fuzz.sh
 
 .PHONY: conformance
-conformance: .make/native ## The WebSocket conformance suite against the relay's protocol; needs Python 2.7 (PYTHON27=...)
+conformance: .make/native ## The WebSocket conformance suite against the relay's protocol and the endpoints'; needs Python 2.7 (PYTHON27=...)
 	@PY="$(CURDIR)/$(PY)" PYTHON27="$(PYTHON27)" sh scripts/conformance.sh
 
 .PHONY: lint
