@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,37 +144,42 @@ def test_connect_tells_which_lines_failed(run: Run, target: str) -> None:
     assert told[-1]["value"] == 3
 
 
-def test_connect_shows_events(target: str, environment: dict[str, str], tmp_path: Path) -> None:
-    command = [*SIDEBAND, "connect", target, "--json"]
+@pytest.fixture
+def talk(target: str, environment: dict[str, str], tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """`sideband connect --json`, whose standard input stays open."""
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
+        [*SIDEBAND, "connect", target, "--json"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
     ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write('watch sensor.>\ncall tell {"name": "sensor.heat", "value": 21}\n')
-        process.stdin.flush()
-        found = []
-        while "event" not in found:
-            told = json.loads(process.stdout.readline())
-            found.append(told["event"])
-        assert (told["name"], told["data"]) == ("sensor.heat", 21)
-        process.stdin.close()
-        assert process.wait(30) == 0
+        yield process
+        process.kill()
 
 
-def test_connect_ends_when_the_daemon_leaves(target: str, environment: dict[str, str], tmp_path: Path) -> None:
-    command = [*SIDEBAND, "connect", target, "--json"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write("call leave\n")
-        process.stdin.flush()
-        # Its standard input stays open: whoever types there is told at once all the same.
-        out = process.stdout.read()
-        assert process.wait(30) in (0, 1)
-        assert json.loads(out.splitlines()[0])["event"] == "ready"
+def test_connect_shows_events(talk: subprocess.Popen[str]) -> None:
+    assert talk.stdin is not None
+    assert talk.stdout is not None
+    talk.stdin.write('watch sensor.>\ncall tell {"name": "sensor.heat", "value": 21}\n')
+    talk.stdin.flush()
+    told = next(one for one in map(json.loads, talk.stdout) if one["event"] == "event")
+    assert (told["name"], told["data"]) == ("sensor.heat", 21)
+    talk.stdin.close()
+    assert talk.wait(30) == 0
+
+
+def test_connect_ends_when_the_daemon_leaves(talk: subprocess.Popen[str]) -> None:
+    assert talk.stdin is not None
+    assert talk.stdout is not None
+    talk.stdin.write("call leave\n")
+    talk.stdin.flush()
+    # Its standard input stays open: whoever types there is told at once all the same.
+    assert talk.stdout.readline().startswith('{"v": 1, "event": "ready"')
+    *_, last = map(json.loads, talk.stdout)
+    assert (last["event"], last["exit_code"]) == ("error", 1)
+    assert talk.wait(30) == 1
 
 
 def test_connect_at_a_dumb_terminal(target: str, environment: dict[str, str], tmp_path: Path) -> None:
