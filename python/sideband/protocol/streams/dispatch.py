@@ -165,7 +165,7 @@ class Dispatch:
         streams._events.append(StreamAccepted(stream))
         streams._settled(stream)
         streams._add_ready(stream)
-        streams._tell_writable()
+        streams._tell_writable(stream)
 
     def _window(self, stream: ByteStream, offset: int, limit: int) -> None:
         streams, outgoing = self._streams, stream._outgoing
@@ -175,7 +175,7 @@ class Dispatch:
         streams._freed(outgoing.consumed(offset))
         outgoing.allow(limit, offset)
         streams._add_ready(stream)
-        streams._tell_writable()
+        streams._tell_writable(stream)
 
     def _session_window(self, offset: int, limit: int) -> None:
         self._streams._schedule.allow(offset, limit)
@@ -250,7 +250,7 @@ class Dispatch:
             stream._reviving = False
             self._repeat(stream)
         streams._add_ready(stream)
-        streams._tell_writable()
+        streams._tell_writable(stream)
 
     def _take_up(self, stream: ByteStream, stream_id: int) -> None:
         """A stream of an earlier session goes on in this one; the older copy ends."""

@@ -105,6 +105,7 @@ class Streams:
         self._refused = 0
         self._held = 0
         self._short: dict[ByteStream, None] = {}
+        self._room_grew = False
         self._resumes: dict[ByteStream, None] = {}
         self._dispatch = Dispatch(self, remote_parity=1 if opener else 0)
 
@@ -184,6 +185,9 @@ class Streams:
 
     def poll(self) -> list[StreamEvent]:
         """Return what has happened since the last call."""
+        if self._room_grew:
+            self._room_grew = False
+            self._tell_writable()
         events, self._events = self._events, []
         return events
 
@@ -375,13 +379,16 @@ class Streams:
             return
         self._held -= size
         self._budget.release(size)
-        self._tell_writable()
+        # The room of all, which `poll` looks at once for many windows that came together.
+        self._room_grew = True
 
-    def _tell_writable(self) -> None:
-        for stream in [stream for stream in self._short if self._room(stream) > 0]:
-            del self._short[stream]
-            stream._short = False
-            self._events.append(StreamWritable(stream))
+    def _tell_writable(self, only: ByteStream | None = None) -> None:
+        waiting = list(self._short) if only is None else [only] if only in self._short else []
+        for stream in waiting:
+            if self._room(stream) > 0:
+                del self._short[stream]
+                stream._short = False
+                self._events.append(StreamWritable(stream))
 
     def _budget_freed(self) -> None:
         self._tell_writable()
