@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from sideband import cloud
 from sideband.cli.daemon_output import Client, DaemonOutput, Shared
@@ -88,7 +89,8 @@ class _Daemon:
         self._stop = stop
         self._clock = clock
         self._share = self._open_share(settings.shared)
-        self._clients: dict[Peer, Client] = {}
+        # Of those too who have gone: the end of a transfer may be told after that.
+        self._clients: WeakKeyDictionary[Peer, Client] = WeakKeyDictionary()
         self._count = 0
         self._ready = False
         self._held: list[Callable[[], None]] = []
@@ -150,7 +152,7 @@ class _Daemon:
         peer.on("disconnected", lambda _error: self._disconnected(peer))
 
     def _disconnected(self, peer: Peer) -> None:
-        client = self._clients.pop(peer)
+        client = self._clients[peer]
         self._tell(lambda: self._output.disconnected(client))
         if self._settings.once and not self._stop.done():
             self._stop.set_result("once")
