@@ -12,6 +12,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pyte
@@ -159,7 +160,7 @@ def _talk(story: _Story, who: str) -> None:
             terminal.until(lambda lines: lines[-1].strip().endswith("sideband>"))
             seen = len(terminal.lines)
             terminal.type(typed)
-            terminal.until(lambda lines, seen=seen, answered=answered: answered in "\n".join(lines[seen:]))
+            terminal.until(partial(_says, answered, seen))
 
     story.run("connect", f"connect {who}", talk=talk)
 
@@ -168,6 +169,10 @@ async def _pin_another_key(folder: Path, who: str) -> None:
     """Do as if the daemon had been met before, when it had another key."""
     store = FileIdentityKeyStore(folder / ".config/sideband/pins")
     await store.set(who, IdentityKeyPair.generate().public_key)
+
+
+def _says(text: str, after: int, lines: list[str]) -> bool:
+    return text in "\n".join(lines[after:])
 
 
 def main() -> None:

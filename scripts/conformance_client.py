@@ -1,7 +1,7 @@
 """An echo client on the endpoints' WebSocket code, for `make conformance`: talks to the suite's server at a port.
 
-The endpoints take no text and say no more than what their peer asks for, so this is a client of its own. What it tests is
-shared: the opening handshake, the input of the native core, the writer, and the closing handshake.
+The endpoints take no text and say no more than what their peer asks for, so this is a client of its own. What it tests
+is shared: the opening handshake, the input of the native core, the writer, and the closing handshake.
 """
 
 import asyncio
@@ -54,16 +54,19 @@ async def converse(url: URL, *, answer: bool) -> list[bytes]:
 async def main(port: int) -> None:
     """Run all cases that the suite's server has, and have it write its report."""
     server = URL(f"ws://127.0.0.1:{port}/")
+    for case in range(1, await _case_count(server) + 1):
+        await converse((server / "runCase").with_query(case=case, agent=AGENT), answer=True)
+    await converse((server / "updateReports").with_query(agent=AGENT), answer=False)
+
+
+async def _case_count(server: URL) -> int:
     async with asyncio.timeout(START_SECONDS):
         while True:
             try:
                 (count,) = await converse(server / "getCaseCount", answer=False)
-                break
+                return int(count)
             except aiohttp.ClientConnectorError:
                 await asyncio.sleep(0.2)
-    for case in range(1, int(count) + 1):
-        await converse((server / "runCase").with_query(case=case, agent=AGENT), answer=True)
-    await converse((server / "updateReports").with_query(agent=AGENT), answer=False)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,7 @@ def _frames(cast: Cast, moments: dict[float, float]) -> Iterator[_Frame]:
     stream = pyte.Stream(screen)
     shown: tuple[str, ...] | None = None
     for _, events in groupby(cast.events, key=lambda event: int(moments[event[0]] * FRAMES_A_SECOND)):
+        moment = 0.0
         for at, text in events:
             stream.feed(text)
             moment = moments[at]

@@ -295,7 +295,8 @@ class WebSocketInput:
     """The receiving half of an endpoint's WebSocket (RFC 6455), without extensions. Used by one thread.
 
     What is read from a socket lies in blocks of `BLOCK_SIZE` bytes that are used again, and whole messages are left
-    where they are, unmasked in place. While nothing is waiting it holds no block, at most 4 KiB of a frame that has begun.
+    where they are, unmasked in place. While nothing is waiting it holds no block, at most 4 KiB of a frame that has
+    begun.
 
     Args:
         max_message: largest message in bytes, less than 4 GiB; more is close code 1009, by the frame's header alone.
