@@ -66,13 +66,10 @@ async def by_relay(*, webrtc: bool = False) -> AsyncIterator[Peer]:
 
 async def main(way: str) -> None:
     """Reach the other side by this way."""
-    match way:
-        case "tcp" | "quic":
-            opened = by_address(way)
-        case "webrtc":
-            opened = by_relay(webrtc=True)
-        case _:
-            opened = by_relay()
+    if way in ("tcp", "quic"):
+        opened = by_address(way)
+    else:
+        opened = by_relay(webrtc=way == "webrtc")
     async with opened as peer:
         await use(peer)
 
