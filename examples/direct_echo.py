@@ -66,10 +66,7 @@ async def by_relay(*, webrtc: bool = False) -> AsyncIterator[Peer]:
 
 async def main(way: str) -> None:
     """Reach the other side by this way."""
-    if way in ("tcp", "quic"):
-        opened = by_address(way)
-    else:
-        opened = by_relay(webrtc=way == "webrtc")
+    opened = by_address(way) if way in ("tcp", "quic") else by_relay(webrtc=way == "webrtc")
     async with opened as peer:
         await use(peer)
 
