@@ -73,6 +73,18 @@ async def test_a_file_arrives_whole(pair: Pair, content: bytes, source: Path, ta
     assert left(target) == {target.name}
 
 
+async def test_what_is_flushed_while_more_comes_is_whole(
+    pair: Pair, content: bytes, source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sideband.peer.files.partial.FLUSH_BYTES", 65_536)
+    source.write_bytes(content[:3_000_000])
+    await interrupted(pair, source, target, 1_000_000)
+    sent, received = await transfer(pair, source, target)
+    assert sent == received
+    assert sent.resumed_at == 1_000_000
+    assert target.read_bytes() == content[:3_000_000]
+
+
 async def test_the_one_who_opens_can_receive(pair: Pair, content: bytes, source: Path, target: Path) -> None:
     stream = await pair.open(lambda stream: stream.send_file(source, offset=1000))
     received = await stream.receive_file(target)

@@ -28,6 +28,8 @@ PARTIAL_SUFFIX: Final = ".sideband-part"
 STATE_VERSION: Final = 1
 SMALLEST_KEPT: Final = 1024 * 1024
 """Bytes of the smallest file that is worth a state; less is sent again whole."""
+FLUSH_BYTES: Final = 16 * 1024 * 1024
+"""Written to the disk while more comes, so that little is left to wait for at the end."""
 
 _MAX_STATE_BYTES = 4096
 _MAX_NAME_BYTES = 255
@@ -75,6 +77,7 @@ class Partial:
         self._marks: list[Mark] = []
         self._kept = False
         self._unread = 0
+        self._flushed = 0
         self._descriptor, self._mode = self._open(resume=resume)
 
     def close(self) -> None:
@@ -141,6 +144,10 @@ class Partial:
                 written -= chunks.pop(0).nbytes
             if written:
                 chunks[0] = chunks[0][written:]
+        if self.size - self._flushed >= FLUSH_BYTES and _CAN_FLUSH:
+            # Begins to write them to the disk, waits for nothing and takes no error away from the fsync at the end.
+            os.posix_fadvise(self._descriptor, self._flushed, self.size - self._flushed, os.POSIX_FADV_DONTNEED)
+            self._flushed = self.size
 
     @property
     def digest(self) -> bytes:
@@ -273,5 +280,6 @@ class Partial:
 
 
 _OWN_MODES = hasattr(os, "fchmod")
+_CAN_FLUSH = sys.platform == "linux"  # elsewhere the advice means only that nobody reads them again
 _MOST_AT_ONCE = 512
 _TRIES = 5
