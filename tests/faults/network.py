@@ -33,11 +33,11 @@ class Namespace:
 
     async def __aenter__(self) -> Self:
         try:
-            await _run("ip", "netns", "add", self.name)
-            await _run("ip", "link", "add", self._cable, "type", "veth", "peer", "name", self._far_end)
-            await _run("ip", "link", "set", self._far_end, "netns", self.name)
-            await _run("ip", "address", "add", f"{self.host_address}/30", "dev", self._cable)
-            await _run("ip", "link", "set", self._cable, "up")
+            await run_command("ip", "netns", "add", self.name)
+            await run_command("ip", "link", "add", self._cable, "type", "veth", "peer", "name", self._far_end)
+            await run_command("ip", "link", "set", self._far_end, "netns", self.name)
+            await run_command("ip", "address", "add", f"{self.host_address}/30", "dev", self._cable)
+            await run_command("ip", "link", "set", self._cable, "up")
             await self._inside("ip", "address", "add", f"{self._address}/30", "dev", self._far_end)
             await self._inside("ip", "link", "set", self._far_end, "up")
             await self._inside("ip", "link", "set", "lo", "up")
@@ -62,22 +62,27 @@ class Namespace:
 
     async def pull(self) -> None:
         """Take the cable out: the interface in here has no carrier, the host no route."""
-        await _run("ip", "link", "set", self._cable, "down")
+        await run_command("ip", "link", "set", self._cable, "down")
 
     async def plug(self) -> None:
         """Undo `pull`."""
-        await _run("ip", "link", "set", self._cable, "up")
+        await run_command("ip", "link", "set", self._cable, "up")
 
     async def _inside(self, *command: str, given: str = "") -> None:
-        await _run(*self.prefix, *command, given=given)
+        await run_command(*self.prefix, *command, given=given)
 
     async def _remove(self) -> None:
         for command in (("ip", "link", "delete", self._cable), ("ip", "netns", "delete", self.name)):
             with contextlib.suppress(RuntimeError):  # it was not made yet, or went with the other
-                await _run(*command)
+                await run_command(*command)
 
 
-async def _run(*command: str, given: str = "") -> None:
+async def run_command(*command: str, given: str = "") -> None:
+    """Run a command with this on its standard input.
+
+    Raises:
+        RuntimeError: it failed; with what it said.
+    """
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
