@@ -1082,8 +1082,11 @@ class NoiseSession:
     def seal_messages(self, contents: Iterable[Buffer | tuple[Buffer, ...]]) -> list[bytes]:
         """Seal data records for a message transport, one message each. Same errors as `seal_stream`."""
 
-    def seal_control(self, kind: int, content: Buffer) -> bytes:
-        """Seal a control record (1 ping, 2 pong, 3 close) as one message, without a length.
+    def seal_control(self, kind: int, content: Buffer) -> list[bytes]:
+        """Seal a control record (1 ping, 2 pong, 3 close), and before it the next-key record that is due.
+
+        Returns:
+            Messages without lengths, in the order in which they have to leave.
 
         Raises:
             SbdpError: `session_cleared`.

@@ -89,10 +89,24 @@ def test_control_records_are_told_apart_from_data() -> None:
     one, two = sessions()
     ping = one.seal_control(1, b"12345678")
     data = one.seal_messages([b""])
-    assert two.open_messages([ping, *data]) == [(1, b"12345678"), b""]
+    assert two.open_messages([*ping, *data]) == [(1, b"12345678"), b""]
     for kind in (0, 4, 5):
         with pytest.raises(ValueError, match="control record"):
             one.seal_control(kind, b"")
+
+
+@pytest.mark.parametrize(("option", "epochs"), [("rekey_records", 4), ("rekey_bytes", 19)])
+def test_control_records_reach_the_limits_of_a_key_too(option: str, epochs: int) -> None:
+    """Of five records under a key one is the next-key record; of five bytes two pings of 2 bytes are too many."""
+    one, two = sessions(**{option: 5})
+    for number in range(20):
+        messages = one.seal_control(1, b"12") if number % 2 else one.seal_messages([b"12"])
+        assert len(two.open_messages(messages)) == 1
+    assert one.sent == two.received
+    assert one.sent[0] == epochs
+    assert two.sent == one.received == (0, 0)
+    stream = two.seal_stream([b"other way"])
+    assert one.push(stream) == [b"other way"]
 
 
 def test_what_came_before_a_bad_record_is_delivered_and_the_failure_stays() -> None:

@@ -17,10 +17,22 @@ from sideband.errors import IdentityRefusedError, SbdpError
 from sideband.identity import IdentityTrust, TrustOutcome, Verdict, compute_fingerprint
 from sideband.transport import Connection
 
-__all__ = ["REFUSED", "DirectIdentity", "Opened", "Rekey", "SideHandshake", "Trusted", "open_session", "seal_close"]
+__all__ = [
+    "BROKEN",
+    "REFUSED",
+    "DirectIdentity",
+    "Opened",
+    "Rekey",
+    "SideHandshake",
+    "Trusted",
+    "open_session",
+    "seal_close",
+]
 
 REFUSED = 1
 """The code of a close record when the key, the name or a policy was not accepted: trying again does not help."""
+BROKEN = 2
+"""The code of a close record when a record did not open, or was none that may come: the session is over for good."""
 CLOSE_RECORD = 3
 MAX_REASON_BYTES = 123
 
@@ -201,8 +213,8 @@ async def open_session(
     return Opened(side.session(max_record, rekey), proof, outcome, side.hash)
 
 
-def seal_close(session: NoiseSession, code: int, reason: str) -> bytes:
-    """Return a close record as one message: code (u16 big-endian) and a reason of at most 123 bytes."""
+def seal_close(session: NoiseSession, code: int, reason: str) -> list[bytes]:
+    """Return the messages of a close record: code (u16 big-endian) and a reason of at most 123 bytes."""
     text = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore").encode()
     return session.seal_control(CLOSE_RECORD, code.to_bytes(2, "big") + text)
 
@@ -227,7 +239,7 @@ async def _decide(trusted: Trusted, proof: Proof, received: bytes) -> TrustOutco
 
 
 async def _refuse(connection: Connection, session: NoiseSession) -> None:
-    await connection.send(seal_close(session, REFUSED, "the identity was refused"))
+    await connection.send_many(seal_close(session, REFUSED, "the identity was refused"))
     session.clear()
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from typing_extensions import override
 
 from sideband._native import NoiseSession
-from sideband.direct.handshake import REFUSED, seal_close
+from sideband.direct.handshake import BROKEN, REFUSED, seal_close
 from sideband.errors import ConnectionClosed, SbdpError, SidebandError, TransportError
 from sideband.peer.clock import Clock, Timer
 from sideband.peer.link import Link, LinkInfo
@@ -61,6 +61,7 @@ class DirectLink(Link):
         self._asked = False
         self._timer: Timer | None = None
         self._closed = False
+        self._broken = False
         if self._stream is not None:
             self._stream.adopt(session.push)
         self._arm()
@@ -77,21 +78,28 @@ class DirectLink(Link):
                 raise self._ending
             try:
                 received = await self.connection.receive_many()
+                items: list[Any] = self.session.open_messages(received) if self._stream is None else list(received)
             except TransportError:
                 if self._ending is not None:
                     raise self._ending from None
                 raise
-            items: list[Any] = self.session.open_messages(received) if self._stream is None else list(received)
+            except SbdpError:
+                self._broken = True
+                raise
             self._heard = self._clock.time()
             self._asked = False
             if tuple not in map(type, items):
                 if items:
                     return items
                 continue
-            frames = [item for item in items if isinstance(item, bytes)]
+            frames: list[bytes] = []
             for item in items:
-                if isinstance(item, tuple):
-                    self._control(*item)
+                if not isinstance(item, tuple):
+                    frames.append(item)
+                    continue
+                self._control(*item)
+                if self._ending is not None:
+                    break  # a close is the last record of its sender
             if frames:
                 return frames
 
@@ -123,10 +131,12 @@ class DirectLink(Link):
         if self._closed:
             return
         await self._stop()
+        if self._broken:
+            code, reason = BROKEN, "a record was not what it has to be"
         if not self.connection.closed and self._ending is None:
             with contextlib.suppress(SidebandError, TimeoutError):
-                async with asyncio.timeout(FAREWELL_SECONDS):
-                    await self._send_message(seal_close(self.session, code, reason))
+                async with asyncio.timeout(FAREWELL_SECONDS), self._sending:
+                    await self._send_messages(seal_close(self.session, code, reason))
         self.session.clear()
         await self.connection.close()
 
@@ -175,17 +185,13 @@ class DirectLink(Link):
 
     async def _send_control(self, kind: int, content: bytes) -> None:
         async with self._sending:
-            await self._send_message_locked(self.session.seal_control(kind, content))
+            await self._send_messages(self.session.seal_control(kind, content))
 
-    async def _send_message(self, message: bytes) -> None:
-        async with self._sending:
-            await self._send_message_locked(message)
-
-    async def _send_message_locked(self, message: bytes) -> None:
+    async def _send_messages(self, messages: Iterable[bytes]) -> None:
         if self._stream is not None:
-            await self._stream.write(len(message).to_bytes(4, "big") + message)
+            await self._stream.write(b"".join(len(message).to_bytes(4, "big") + message for message in messages))
         else:
-            await self.connection.send(message)
+            await self.connection.send_many(messages)
 
     def _arm(self) -> None:
         if self._heartbeat is not None and not self._closed:
@@ -216,7 +222,10 @@ def abort(connection: Connection) -> bool:
 
 
 def _ending(content: bytes) -> SidebandError:
-    code, reason = int.from_bytes(content[:2], "big"), content[2:].decode(errors="replace")
+    code, text = int.from_bytes(content[:2], "big"), content[2:].decode(errors="replace")
+    reason = "".join(character if character.isprintable() else "?" for character in text)
     if code == REFUSED:
         return SbdpError("session_closed", f"the other side refused this one: {reason}")
+    if code == BROKEN:
+        return SbdpError("session_closed", f"the other side could not take what came: {reason}")
     return ConnectionClosed(f"the other side closed the session: {reason}" if reason else "the session was closed")

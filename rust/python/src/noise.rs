@@ -199,17 +199,30 @@ impl NoiseSession {
         }
     }
 
-    fn seal_control<'py>(&self, py: Python<'py>, kind: u8, content: Input<'py>) -> PyResult<Bound<'py, PyBytes>> {
+    fn seal_control<'py>(&self, py: Python<'py>, kind: u8, content: Input<'py>) -> PyResult<Vec<Bound<'py, PyBytes>>> {
         let kind = match kind {
             1 => RecordType::Ping,
             2 => RecordType::Pong,
             3 => RecordType::Close,
             _ => return Err(PyValueError::new_err("a control record is 1 ping, 2 pong or 3 close")),
         };
-        let mut output = Output::concat(py, &[&[SEALED, 0], &content, &[0; RECORD_OVERHEAD - 1]])?;
-        let record = output.as_mut_slice().get_mut(1..).unwrap_or_default();
-        with_lock(py, &self.sealer, |sealer| sealer.seal_in_place(kind, record)).map_err(Failure::from)?;
-        Ok(output.into_bytes())
+        let size = content.len();
+        let mut next_key = [0; RECORD_OVERHEAD];
+        let mut message = [&[SEALED, 0], &content[..], &[0; RECORD_OVERHEAD - 1]].concat();
+        let rekeyed = with_lock(py, &self.sealer, |sealer| {
+            // Whoever pings without sending data reaches the limits of a key too.
+            let due = sealer.plan(std::iter::once(size))?.contains(&true);
+            if due {
+                sealer.seal_next_key(&mut next_key)?;
+            }
+            sealer.seal_in_place(kind, message.get_mut(1..).unwrap_or_default())?;
+            Ok::<_, NoiseError>(due)
+        });
+        let mut messages = vec![message];
+        if rekeyed.map_err(Failure::from)? {
+            messages.insert(0, [&[SEALED][..], &next_key].concat());
+        }
+        Ok(messages.iter().map(|message| PyBytes::new(py, message)).collect())
     }
 
     fn push<'py>(&self, py: Python<'py>, data: Input<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
