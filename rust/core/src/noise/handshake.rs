@@ -205,9 +205,8 @@ impl Handshake {
             return Err(failed("the handshake is not finished, or its keys were taken"));
         }
         let mut state = self.state.take().ok_or_else(|| failed("the handshake has failed"))?;
-        let (from_initiator, from_responder) = state.dangerously_get_raw_split();
-        let (first, second) = (Zeroizing::new(from_initiator), Zeroizing::new(from_responder));
-        Ok(RawKeys { from_initiator: first, from_responder: second })
+        let split = Zeroizing::new(state.dangerously_get_raw_split());
+        Ok(RawKeys::from_bytes(&split.0, &split.1))
     }
 
     fn step(
