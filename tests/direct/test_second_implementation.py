@@ -203,12 +203,15 @@ async def test_our_dialler_with_another_listener(sides: Sides, transport: str) -
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_a_refusal_is_told_to_another_dialler(sides: Sides, transport: str) -> None:
     side = laptop_by_hand(sides, transport)
-    async with await sides.listen(f"{transport}://127.0.0.1:0", identity_key_store=Sides().studio_pins) as ours:
-        async with dialled(ours.address) as wire:
-            await wire.send(side.first())
-            await wire.send(side.third(await wire.receive())[0])
-            kind, content = side.open(await wire.receive())
-            assert (kind, content[:2]) == (CLOSE, b"\x00\x01")
+    nobody = Sides().studio_pins
+    async with (
+        await sides.listen(f"{transport}://127.0.0.1:0", identity_key_store=nobody) as ours,
+        dialled(ours.address) as wire,
+    ):
+        await wire.send(side.first())
+        await wire.send(side.third(await wire.receive())[0])
+        kind, content = side.open(await wire.receive())
+        assert (kind, content[:2]) == (CLOSE, b"\x00\x01")
     assert not sides.peers
 
 

@@ -127,16 +127,16 @@ class Records:
         self.key, self.direction, self.sequence = key, direction, 0
 
     def seal(self, kind: int, content: bytes = b"") -> bytes:
-        sealed = ChaCha20Poly1305(self.key).encrypt(self._nonce(), bytes([kind]) + content, None)
+        sealed = ChaCha20Poly1305(self.key).encrypt(self.nonce(), bytes([kind]) + content, None)
         self._count(kind)
         return sealed
 
     def open(self, sealed: bytes) -> tuple[int, bytes]:
-        plaintext = ChaCha20Poly1305(self.key).decrypt(self._nonce(), sealed, None)
+        plaintext = ChaCha20Poly1305(self.key).decrypt(self.nonce(), sealed, None)
         self._count(plaintext[0])
         return plaintext[0], plaintext[1:]
 
-    def _nonce(self) -> bytes:
+    def nonce(self) -> bytes:
         return struct.pack(">IQ", self.direction, self.sequence)
 
     def _count(self, kind: int) -> None:

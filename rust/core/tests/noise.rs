@@ -87,6 +87,41 @@ fn a_handshake_carries_payloads_and_proves_keys() {
 }
 
 #[test]
+fn records_are_those_of_the_vectors() {
+    let hex = |value: &serde_json::Value| -> Vec<u8> {
+        let text = value.as_str().unwrap();
+        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    };
+    let text = include_str!("../../../tests/vectors/sbdp.json");
+    let vectors: serde_json::Value = serde_json::from_str(text).unwrap();
+    for case in vectors["sessions"].as_array().unwrap() {
+        let [up, down] = [0, 1].map(|at| <[u8; 32]>::try_from(hex(&case["keys"][at])).unwrap());
+        let side = |role| establish(RawKeys::from_bytes(&up, &down), role, MAX_RECORD, RekeyAfter::default());
+        let (mut one, mut from_two) = side(Role::Initiator);
+        let (mut two, mut from_one) = side(Role::Responder);
+        for (sealer, opener, name) in
+            [(&mut one, &mut from_one, "from_initiator"), (&mut two, &mut from_two, "from_responder")]
+        {
+            for record in case["records"][name].as_array().unwrap() {
+                let (kind, content) = (record["type"].as_u64().unwrap(), hex(&record["content"]));
+                let sealed = if kind == 4 {
+                    let mut next_key = [0; RECORD_OVERHEAD];
+                    sealer.seal_next_key(&mut next_key).unwrap();
+                    next_key.to_vec()
+                } else {
+                    let kinds = [RecordType::Data, RecordType::Ping, RecordType::Pong, RecordType::Close];
+                    seal(sealer, kinds[usize::try_from(kind).unwrap()], &content)
+                };
+                assert_eq!([&[SEALED], &sealed[..]].concat(), hex(&record["message"]));
+                let mut opened = sealed;
+                assert_eq!(opener.open_in_place(&mut opened).unwrap().kind as u64, kind);
+                assert_eq!(opened[1..=content.len()], content);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_payload_that_is_too_large_changes_nothing() {
     let (mut one, mut two) = (handshake(Role::Initiator, b""), handshake(Role::Responder, b""));
     assert_eq!(one.write(b"x").unwrap_err().code, NoiseCode::MessageTooLarge);

@@ -335,3 +335,48 @@ fn too_large(size: usize, max_record: usize) -> NoiseError {
 fn cleared() -> NoiseError {
     NoiseError::new(NoiseCode::SessionCleared, "this session has ended; connect again")
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    fn halves() -> (Sealer, Opener) {
+        let sealer = Sealer::new(&[7; KEY_SIZE], Direction::FromInitiator, MAX_RECORD, RekeyAfter::default());
+        (sealer, Opener::new(&[7; KEY_SIZE], Direction::FromInitiator, MAX_RECORD))
+    }
+
+    #[test]
+    fn no_key_seals_or_opens_more_than_2_to_the_32_records() {
+        let (mut sealer, mut opener) = halves();
+        sealer.keyed.as_mut().unwrap().next = MAX_RECORDS_PER_KEY - 2;
+        opener.keyed.as_mut().unwrap().next = MAX_RECORDS_PER_KEY - 2;
+        assert_eq!(sealer.plan([1, 1].into_iter()).unwrap(), [false, true]);
+        let mut record = [0; RECORD_OVERHEAD];
+        for _ in 0..2 {
+            sealer.seal_in_place(RecordType::Data, &mut record).unwrap();
+            opener.open_in_place(&mut record).unwrap();
+        }
+        assert_eq!(sealer.seal_in_place(RecordType::Data, &mut record).unwrap_err().code, NoiseCode::ProtocolViolation);
+        // A sender that goes on all the same is not followed.
+        sealer.rekey.records = u64::MAX;
+        sealer.seal_in_place(RecordType::Data, &mut record).unwrap();
+        assert_eq!(opener.open_in_place(&mut record).unwrap_err().code, NoiseCode::ProtocolViolation);
+        assert!(opener.is_cleared());
+    }
+
+    #[test]
+    fn the_next_key_is_due_at_64_gib_of_plaintext() {
+        let (mut sealer, _) = halves();
+        sealer.bytes = MAX_BYTES_PER_KEY - 10;
+        sealer.keyed.as_mut().unwrap().next = 1;
+        assert_eq!(sealer.plan([9, 0].into_iter()).unwrap(), [false, true]);
+        assert_eq!(sealer.plan([10].into_iter()).unwrap(), [true]);
+    }
+
+    #[test]
+    fn keys_are_not_shown() {
+        let (sealer, opener) = halves();
+        assert_eq!(format!("{sealer:?} {opener:?}"), "Sealer((0, 0), cleared: false) Opener((0, 0), cleared: false)");
+    }
+}
