@@ -20,7 +20,7 @@ from sideband.direct.channels import Channels, may_dial
 from sideband.direct.handshake import DirectIdentity, SideHandshake
 from sideband.direct.proof import SIGNATURE_CONTEXT, decode_proof, encode_proof
 from sideband.direct.upgrade import MAX_CANDIDATES, Offer, Phase, Upgrade, decode, encode
-from sideband.errors import SbdpError
+from sideband.errors import ConfigError, SbdpError
 from sideband.identity import generate_identity_key_pair
 from sideband.peer.clock import LoopClock
 from sideband.transport import TcpTransport
@@ -221,6 +221,17 @@ GOOD = {"v": 1, "name": "studio"}
         msgpack.packb([1]),
         msgpack.packb(GOOD) + b"\x00",
         msgpack.packb(GOOD | {"v": 2}),
+        msgpack.packb(GOOD | {"v": 0}),
+        msgpack.packb(GOOD | {"v": "1"}),
+        msgpack.packb(GOOD | {"v": True}),
+        msgpack.packb(GOOD | {"v": 1.0}),
+        msgpack.packb({"name": "studio"}),
+        msgpack.packb(GOOD | {"more": msgpack.ExtType(5, b"")}),
+        msgpack.packb(GOOD | {"more": msgpack.Timestamp(1)}),
+        msgpack.packb(GOOD | {"name": "ü" * 128}),
+        b"\x82\xa1v\x01\xa4name\xa2\xff\xfe",
+        msgpack.packb(GOOD | {"caps": ["x"] * 65}),
+        msgpack.packb(GOOD | {"caps": [""]}),
         msgpack.packb({"v": 1}),
         msgpack.packb(GOOD | {"name": ""}),
         msgpack.packb(GOOD | {"name": "x" * 256}),
@@ -241,6 +252,19 @@ GOOD = {"v": 1, "name": "studio"}
 def test_a_proof_that_is_none_ends_the_handshake(payload: bytes) -> None:
     with pytest.raises(SbdpError, match="handshake_failed"):
         decode_proof(payload, KEY, HASH)
+
+
+@pytest.mark.parametrize("name", ["x", "x" * 255, "ü" * 127 + "x"])
+def test_what_is_not_known_is_passed_over_and_names_have_1_to_255_bytes(name: str) -> None:
+    more = {"name": name, "caps": ["y" * 64] * 64, "later": {"v": [1, None, b"x"]}}
+    assert decode_proof(msgpack.packb(GOOD | more), KEY, HASH).name == name
+    assert decode_proof(encode_proof(name, KEY, HASH, None), KEY, HASH).name == name
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "ü" * 128])
+def test_a_name_of_another_size_is_not_sent(name: str) -> None:
+    with pytest.raises(ConfigError):
+        encode_proof(name, KEY, HASH, None)
 
 
 @given(st.binary(max_size=300))

@@ -70,7 +70,7 @@ def decode_proof(payload: bytes, static_key: bytes, previous_hash: bytes) -> Pro
         SbdpError: `handshake_failed` for anything but a valid payload, or a signature that does not verify.
     """
     fields = _unpack(payload)
-    if fields.get("v") != 1:
+    if type(fields.get("v")) is not int or fields["v"] != 1:
         raise _failed("the other side speaks another version; update the older of the two")
     name, key, signature = fields.get("name"), fields.get("ed25519"), fields.get("sig")
     if not isinstance(name, str) or not is_daemon_id(name):
@@ -98,7 +98,13 @@ def _unpack(payload: bytes) -> dict[str, Any]:
         raise _failed(f"a payload has at most {NOISE_MAX_PAYLOAD} bytes")
     try:
         fields = msgpack.unpackb(
-            payload, raw=False, strict_map_key=True, max_map_len=64, max_array_len=MAX_CAPS, max_ext_len=0
+            payload,
+            raw=False,
+            strict_map_key=True,
+            max_map_len=64,
+            max_array_len=MAX_CAPS,
+            max_ext_len=0,  # msgpack makes timestamps without asking the hook
+            ext_hook=_no_extension,
         )
     except Exception as error:
         # msgpack raises many kinds for bytes from outside, and each of them means the same.
@@ -106,6 +112,10 @@ def _unpack(payload: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
         raise _failed("the payload is not one MessagePack map")
     return fields
+
+
+def _no_extension(code: int, data: bytes) -> None:
+    raise ValueError("extension types are not part of this")
 
 
 def _failed(text: str) -> SbdpError:
