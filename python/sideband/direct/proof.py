@@ -115,7 +115,7 @@ def _unpack(payload: bytes) -> dict[str, Any]:
 
 
 def _no_extension(code: int, data: bytes) -> None:
-    raise ValueError("extension types are not part of this")
+    raise ValueError(f"no extension type is part of this; type {code} with {len(data)} bytes came")
 
 
 def _failed(text: str) -> SbdpError:
