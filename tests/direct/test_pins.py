@@ -249,6 +249,64 @@ async def test_a_callback_may_take_longer_than_a_handshake(sides: Sides) -> None
         assert [peer.remote_name for peer in sides.peers] == ["laptop"]
 
 
+async def test_who_waits_for_a_decision_has_a_place_to_lose_and_who_is_known_still_gets_in(sides: Sides) -> None:
+    asked: asyncio.Queue[str] = asyncio.Queue()
+    dropped: asyncio.Queue[str] = asyncio.Queue()
+
+    async def ask(fingerprint: str, *_: str) -> bool:
+        asked.put_nowait(fingerprint)
+        try:
+            return await asyncio.get_running_loop().create_future()
+        finally:
+            dropped.put_nowait(fingerprint)
+
+    trust = IdentityTrust(sides.studio_pins, "prompt", on_first_connection=ask, on_identity_mismatch=ask)
+    strangers = [NoiseKeyPair.generate() for _ in range(3)]
+    async with await sides.listen(identity_key_store=None, trust=trust, max_half_open=2) as server:
+        attempts = []
+        for number, key in enumerate(strangers):
+            peer = sides.dial(server, name=f"stranger {number}", key=key)
+            attempts.append((peer, asyncio.create_task(peer.connect())))
+            assert await asked.get() == compute_fingerprint(key.public_key)
+        assert await dropped.get() == compute_fingerprint(strangers[0].public_key)
+        async with sides.dial(server) as known:
+            assert await known.rpc.call("echo", 1) == 1
+        # The one that came in took the place of the next oldest for the moment of its own decision.
+        assert await dropped.get() == compute_fingerprint(strangers[1].public_key)
+        assert dropped.empty()
+        for peer, connecting in attempts:
+            await peer.disconnect()
+            with pytest.raises(SidebandError):
+                await connecting
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:0", "ws://127.0.0.1:0/"])
+async def test_a_listener_that_closes_waits_neither_for_strangers_nor_for_decisions(
+    sides: Sides, endpoint: str
+) -> None:
+    asked = asyncio.Event()
+
+    async def ask(*_: str) -> bool:
+        asked.set()
+        return await asyncio.get_running_loop().create_future()
+
+    trust = IdentityTrust(MemoryIdentityKeyStore(), "prompt", on_first_connection=ask, on_identity_mismatch=ask)
+    server = await sides.listen(endpoint, identity_key_store=None, trust=trust, half_open_seconds=3600.0)
+    peer = sides.dial(server)
+    connecting = asyncio.create_task(peer.connect())
+    await asked.wait()
+    async with dialled(server.address) as wire:
+        await wire.send(b"\x01" + sides.laptop.public_key)
+        await wire.receive()
+        await server.close()
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError, TypeError)):
+            await wire.receive()
+    with pytest.raises(SidebandError):
+        await connecting
+    await peer.disconnect()
+    assert not sides.peers
+
+
 async def test_no_secret_is_told_to_a_log_or_an_error(sides: Sides, caplog: pytest.LogCaptureFixture) -> None:
     texts: list[str] = []
     with caplog.at_level(logging.DEBUG):

@@ -22,7 +22,7 @@ from sideband.transport import Connection
 __all__ = ["HALF_OPEN_SECONDS", "MAX_HALF_OPEN", "DirectNegotiator", "direct_identity", "sbdp_negotiator"]
 
 MAX_HALF_OPEN = 64
-"""Handshakes that one listener has under way; beyond, the oldest is dropped."""
+"""Handshakes that one listener has under way, and as many that wait for a decision; beyond, the oldest is dropped."""
 HALF_OPEN_SECONDS = 10.0
 """How long a handshake may take; what this side's own policy takes to decide is not counted."""
 
@@ -53,11 +53,12 @@ class DirectNegotiator(Negotiator):
         self._tls_certificate = tls_certificate
         self._clock = clock
         self._half_open: dict[asyncio.Future[SbdpError], None] = {}
+        self._deciding: dict[asyncio.Future[SbdpError], None] = {}
         self._links: dict[Connection, DirectLink] = {}
 
     @property
     def half_open(self) -> int:
-        """Handshakes under way."""
+        """Handshakes under way, those not counted whose key is being decided on."""
         return len(self._half_open)
 
     @override
@@ -90,19 +91,19 @@ class DirectNegotiator(Negotiator):
             await link.close()
 
     async def _within_limits(self, connection: Connection) -> Opened:
-        if len(self._half_open) >= self._max_half_open:
-            oldest = next(iter(self._half_open))
-            del self._half_open[oldest]
-            oldest.set_result(SbdpError("overloaded", "too many handshakes were under way; try again"))
         given_up: asyncio.Future[SbdpError] = asyncio.get_running_loop().create_future()
-        self._half_open[given_up] = None
+        self._take_place(self._half_open, given_up)
         seconds = self._half_open_seconds
         late = SbdpError("handshake_timeout", f"the handshake was not done within {seconds:g} s")
         timer = self._clock.call_later(seconds, lambda: None if given_up.done() else given_up.set_result(late))
 
         def deciding() -> None:
+            # It has proved a key, but anybody has one: who waits for a decision has a place to lose as well.
             timer.cancel()
-            self._half_open.pop(given_up, None)
+            if given_up.done():
+                raise given_up.result()
+            del self._half_open[given_up]
+            self._take_place(self._deciding, given_up)
 
         shaking = asyncio.create_task(
             open_session(
@@ -123,10 +124,22 @@ class DirectNegotiator(Negotiator):
             # Nothing is worth being said to whoever does not answer.
             abort(connection)
             raise given_up.result()
+        except asyncio.CancelledError:
+            abort(connection)
+            raise
         finally:
-            deciding()
+            timer.cancel()
+            self._half_open.pop(given_up, None)
+            self._deciding.pop(given_up, None)
             shaking.cancel()
             await asyncio.gather(shaking, return_exceptions=True)
+
+    def _take_place(self, places: dict[asyncio.Future[SbdpError], None], given_up: asyncio.Future[SbdpError]) -> None:
+        if len(places) >= self._max_half_open:
+            oldest = next(iter(places))
+            del places[oldest]
+            oldest.set_result(SbdpError("overloaded", "too many handshakes were under way; try again"))
+        places[given_up] = None
 
 
 def sbdp_negotiator(

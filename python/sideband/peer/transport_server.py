@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from sideband.errors import PeerError, SidebandError
 from sideband.peer.acceptance import Acceptor
+from sideband.peer.link import Link
 from sideband.peer.negotiator import Negotiator
 from sideband.peer.peer import Peer
 from sideband.peer.pump import run_session
@@ -33,6 +34,7 @@ class TransportServer(Server):
         self._negotiator = negotiator
         self._listener: Listener | None = None
         self._serving: set[asyncio.Task[None]] = set()
+        self._negotiating: set[asyncio.Task[Link]] = set()
         self._closing = False
 
     @property
@@ -49,6 +51,8 @@ class TransportServer(Server):
     async def close(self) -> None:
         self._closing = True
         self._acceptor.close()
+        for negotiating in self._negotiating:
+            negotiating.cancel()  # a stranger, or somebody who is asked about one, would be waited for
         if self._serving:
             await asyncio.wait(set(self._serving))
         if self._listener is not None:
@@ -70,9 +74,13 @@ class TransportServer(Server):
         self._serving.add(task)
         try:
             try:
-                link = await self._negotiator.negotiate(connection)
+                link = await self._negotiate(connection)
             except SidebandError as error:
                 _log.info("a connection was refused: %s", error)
+                return
+            except asyncio.CancelledError:
+                if task.cancelling():
+                    raise
                 return
             wake = asyncio.Event()
             session = self._acceptor.open(link.info, wake.set)
@@ -86,3 +94,11 @@ class TransportServer(Server):
         finally:
             self._serving.discard(task)
             await self._negotiator.terminate(connection)
+
+    async def _negotiate(self, connection: Connection) -> Link:
+        negotiating = asyncio.create_task(self._negotiator.negotiate(connection), name="sideband negotiation")
+        self._negotiating.add(negotiating)
+        try:
+            return await negotiating
+        finally:
+            self._negotiating.discard(negotiating)
