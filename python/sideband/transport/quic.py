@@ -56,6 +56,10 @@ WRITE_HIGH_BYTES = 4 * 1024 * 1024
 IDLE_SECONDS = 60.0
 MAX_CONNECTIONS = 1024
 """Connections of one listener at a time, those that are being made included."""
+MAX_HALF_OPEN = 64
+"""Of these, connections whose stream has not begun; beyond, the oldest is dropped."""
+HALF_OPEN_SECONDS = 10.0
+"""How long one of them may take to begin it."""
 
 
 class QuicTransport(Transport):
@@ -64,13 +68,27 @@ class QuicTransport(Transport):
     Args:
         max_message_bytes: largest message in either direction; default 1 MiB.
         sock: the UDP socket to use, such as one whose address a STUN server has told; a fresh one by default.
+        max_half_open: connections of a listener whose stream has not begun; beyond, the oldest is dropped. 64.
+        half_open_seconds: how long one may take to begin it; 10.
+
+    Raises:
+        ConfigError: a limit would let nobody in.
     """
 
     def __init__(
-        self, *, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES, sock: socket.socket | None = None
+        self,
+        *,
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        sock: socket.socket | None = None,
+        max_half_open: int = MAX_HALF_OPEN,
+        half_open_seconds: float = HALF_OPEN_SECONDS,
     ) -> None:
+        if max_half_open < 1 or half_open_seconds <= 0:
+            raise ConfigError("max_half_open is at least 1 and half_open_seconds more than 0")
         self._max_message_bytes = max_message_bytes
         self._socket = sock
+        self._max_half_open = max_half_open
+        self._half_open_seconds = half_open_seconds
 
     @override
     async def connect(self, endpoint: str, options: ConnectOptions | None = None) -> FramedConnection:
@@ -112,7 +130,8 @@ class QuicTransport(Transport):
     async def listen(self, endpoint: str, handler: ConnectionHandler) -> Listener:
         """Accept connections at `endpoint`; port 0 takes a free one, which `Listener.address` then names."""
         host, port = host_and_port(endpoint, "quic")
-        listener = _QuicListener(host, handler, self._max_message_bytes)
+        limits = self._max_message_bytes, self._max_half_open, self._half_open_seconds
+        listener = _QuicListener(host, handler, *limits)
         await listener.start(port, self._socket)
         return listener
 
@@ -267,19 +286,30 @@ class QuicConnection(FramedConnection, QuicConnectionProtocol):
         if self._owns_socket and self._transport is not None:
             self._transport.close()
         self._drained.set()
+        self._connection_terminated_handler()  # or aioquic's server would know it for ever
         self._lost(None)
         if self._on_end is not None:
             self._on_end(self)
 
 
 class _QuicListener(Listener):
-    def __init__(self, host: str, handler: ConnectionHandler, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        host: str,
+        handler: ConnectionHandler,
+        max_message_bytes: int,
+        max_half_open: int,
+        half_open_seconds: float,
+    ) -> None:
         self._host = host
         self._handler = handler
         self._max_message_bytes = max_message_bytes
+        self._max_half_open = max_half_open
+        self._half_open_seconds = half_open_seconds
         self._port = 0
         self._server: Any = None
         self._made: set[QuicConnection] = set()
+        self._half_open: dict[QuicConnection, asyncio.TimerHandle] = {}
         self._served: dict[asyncio.Task[None], QuicConnection] = {}
 
     async def start(self, port: int, sock: socket.socket | None) -> None:
@@ -296,12 +326,15 @@ class _QuicListener(Listener):
                 self._max_message_bytes,
                 owns_socket=False,
                 on_open=self._opened,
-                on_end=self._made.discard,
+                on_end=self._ended,
                 binding=binding,
             )
+            if len(self._half_open) >= self._max_half_open:
+                next(iter(self._half_open)).abort()
             if len(self._made) >= MAX_CONNECTIONS:
                 loop.call_soon(connection.abort)
             self._made.add(connection)
+            self._half_open[connection] = loop.call_later(self._half_open_seconds, connection.abort)
             return connection
 
         try:
@@ -334,9 +367,19 @@ class _QuicListener(Listener):
             await asyncio.sleep(0)  # the loop closes the socket in its next round
 
     def _opened(self, connection: QuicConnection) -> None:
+        self._begun(connection)
         task = asyncio.get_running_loop().create_task(serve_until_done(self._handler, connection))
         self._served[task] = connection
         task.add_done_callback(self._served.pop)
+
+    def _begun(self, connection: QuicConnection) -> None:
+        late = self._half_open.pop(connection, None)
+        if late is not None:
+            late.cancel()
+
+    def _ended(self, connection: QuicConnection) -> None:
+        self._begun(connection)
+        self._made.discard(connection)
 
 
 def _configuration(*, is_client: bool) -> QuicConfiguration:
