@@ -6,10 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from sideband._native import sbp_encode_message
 from sideband.peer.link import LinkInfo
 from sideband.peer.options import PeerOptions
+from sideband.peer.session import is_of_streams
 from sideband.peer.streams import SessionStreams, StreamKeeper
+from sideband.protocol.resume import RESUME_SUBJECT
 from sideband.protocol.streams import StreamLimits, Streams
+from sideband.protocol.subjects import RPC, STREAM_SUBJECT
 from tests.support.manual_clock import ManualClock
 
 CHUNK = 1_000
@@ -54,6 +58,13 @@ async def test_beside_something_else_a_chunk_at_a_time_until_it_is_quiet(
     assert _size(streams.take(behind_others=False)) <= CHUNK
     await clock.advance(0.01)
     assert _size(streams.take(behind_others=False)) > CHUNK
+
+
+@pytest.mark.parametrize(
+    ("subject", "neutral"), [(STREAM_SUBJECT, True), (RESUME_SUBJECT, True), (RPC, False), ("app/sb.stream.v10", False)]
+)
+def test_only_messages_of_streams_and_acks_leave_the_session_quiet(subject: str, *, neutral: bool) -> None:
+    assert is_of_streams(sbp_encode_message(bytes(16), subject, b"data")) is neutral
 
 
 def test_the_smallest_of_the_latest_round_trips_counts() -> None:

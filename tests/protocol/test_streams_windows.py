@@ -147,6 +147,26 @@ def test_credit_is_not_told_for_what_will_not_come() -> None:
     assert [message[1] for message in messages] in ([], [0])
 
 
+@pytest.mark.parametrize(("size", "ended", "told"), [(256, True, False), (256, False, True), (257, True, True)])
+def test_credit_is_told_unless_the_end_is_inside_what_is_taken_anyway(size: int, *, ended: bool, told: bool) -> None:
+    network = StreamNetwork()
+    ours, theirs = network.opened()
+    ours.write(bytes(size * KIB))
+    if ended:
+        ours.end()
+    network.settle()
+    theirs.read(100 * KIB)
+    theirs.read(100 * KIB)
+    frames = [bytes(frame) for frame in network.daemon.streams.take(MIB) if isinstance(frame, bytes)]
+    assert (theirs.id in [stream_decode(frame[38:])[1] for frame in frames]) is told
+    network.client.inbox.extend(frames)
+    for _ in range(3):
+        network.settle()
+        read_all(theirs)
+    network.settle()
+    assert ours.confirmed == size * KIB
+
+
 def test_streams_in_turn_get_the_same_share_whatever_their_writes() -> None:
     network = StreamNetwork(limits=StreamLimits(session_window=64 * MIB))
     large, far_large = network.opened("large")

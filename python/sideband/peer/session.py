@@ -13,7 +13,8 @@ from sideband.peer.link import LinkSignal
 from sideband.protocol import events as sbp
 from sideband.protocol.connection import SbpConnection
 from sideband.protocol.handshake import HandshakePayload
-from sideband.protocol.subjects import DIRECT_SUBJECT
+from sideband.protocol.resume import RESUME_SUBJECT
+from sideband.protocol.subjects import DIRECT_SUBJECT, STREAM_SUBJECT
 
 if TYPE_CHECKING:
     from sideband.peer.peer import Peer
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sideband.peer.upgrade import PathUpgrade
     from sideband.protocol.streams.schedule import Frame
 
-__all__ = ["MAX_HELD_BYTES", "MAX_HELD_FRAMES", "Session"]
+__all__ = ["MAX_HELD_BYTES", "MAX_HELD_FRAMES", "Session", "is_of_streams"]
 
 MAX_HELD_FRAMES = 256
 """Frames that may come between the other side's handshake and the decision to accept it."""
@@ -230,7 +231,7 @@ class Session:
         if self._peer is not None:
             self._peer.events.flush()
         if streams is not None and not self.connection.wants_write:
-            frames += streams.take(behind_others=bool(frames))
+            frames += streams.take(behind_others=not all(map(is_of_streams, frames)))
         self._arm()
         return frames
 
@@ -327,4 +328,10 @@ class Session:
         self._settle()
 
 
+def is_of_streams(frame: Frame) -> bool:
+    """Whether nobody waits for what this side's frame says but streams, whose own control messages these are."""
+    return isinstance(frame, bytes) and frame.startswith(_OF_STREAMS, 18)
+
+
 _DIRECT = len(DIRECT_SUBJECT).to_bytes(4, "little") + DIRECT_SUBJECT.encode()
+_OF_STREAMS = tuple(len(name).to_bytes(4, "little") + name.encode() for name in (STREAM_SUBJECT, RESUME_SUBJECT))

@@ -100,15 +100,18 @@ class Credit:
         now = self._clock()
         self.unread -= size
         self._unread_budget.release(size)
-        window = stream._incoming.window
+        incoming = stream._incoming
+        window = incoming.window
         before = window.size
+        # What is left of a short stream may come already: more credit for it would be a message for nothing.
+        enough = incoming.end is not None and before == self._limits.window and incoming.end <= window.limit
         limit = window.consume(size, now, self.round_trip, may_grow=self.granted < self._limits.session_bytes)
         if limit is not None:
             self.granted += window.size - before
-            if not stream._incoming.complete:
+            if not enough and not incoming.complete:
                 self.due[stream] = limit
         self.settle(now)
-        return limit is not None or self._told is not None
+        return bool(self)
 
     def settle(self, now: float) -> None:
         """Give the session's credit back for what came, unless too much waits to be read, here or in the process."""

@@ -42,8 +42,8 @@ class StreamLimits:
         session_bytes: the same over all streams; also what may wait here to be read before credit is held back.
         ahead_bytes: how much may be written on a stream beyond what the other side takes now.
         chunk_bytes: the largest data message, so that none holds others up.
-        batch_bytes: data messages that are sealed and sent together while the session has had nothing else to send
-            for `quiet_seconds`; otherwise it is one at a time.
+        batch_bytes: data messages that are sealed and sent together while the session has had nothing to send for
+            `quiet_seconds` but what belongs to streams; otherwise it is one at a time.
         quiet_seconds: see `batch_bytes`.
         streams: live at once.
         unaccepted: of them, opened by one side and not yet accepted by the other.
