@@ -30,15 +30,15 @@ __all__ = ["RETRY_SECONDS", "take", "write_all"]
 RETRY_SECONDS = 0.05
 PIECE_BYTES = 65_536
 """What is written at a time, and what the messages of rivals hold."""
+_PIECE = os.urandom(PIECE_BYTES)  # made beforehand: for each stream it would cost more than sending it
 
 
 async def write_all(stream: Stream, size: int) -> None:
     """Write so many bytes, in pieces."""
-    piece = os.urandom(min(size, PIECE_BYTES))
-    for _ in range(size // len(piece)):
-        await stream.write(piece)
-    if rest := size % len(piece):
-        await stream.write(piece[:rest])
+    for _ in range(size // PIECE_BYTES):
+        await stream.write(_PIECE)
+    if rest := size % PIECE_BYTES:
+        await stream.write(_PIECE[:rest])
 
 
 async def take(stream: Stream, size: int) -> None:
