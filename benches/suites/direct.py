@@ -1,110 +1,115 @@
-"""One stream without a relay: ours over TCP and QUIC against asyncio's own TCP and TLS 1.3."""
+"""Streams without a relay, against bare sockets and libraries; and a stream whose session leaves the relay."""
 
-import asyncio
-import ssl
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
+from contextlib import ExitStack
 
 from benches.certificate import make_certificate
-from benches.direct_receiver import CHUNK, LAPTOP, STUDIO
-from sideband import direct
+from benches.direct_ways import move, receiver, switching
 from sideband.bench.measuring import Aim, Settings, SuiteResult, Table
-from sideband.identity import MemoryIdentityKeyStore, NoiseKeyPair
+from sideband.bench.stream_path import our_path
 
 __all__ = ["TITLE", "run"]
 
 TITLE = "Direct sessions"
 
-PLAIN, TLS, TCP, QUIC = "asyncio TCP, nothing encrypted", "asyncio TLS 1.3", "ours, TCP", "ours, QUIC"
-_KINDS = {PLAIN: "plain", TLS: "tls", TCP: "tcp", QUIC: "quic"}
-_QUIC_SHARE = 16
-"""QUIC in Python moves a fraction of what TCP does; it is measured with this part of the bytes."""
-_NOTE = "Two processes on one machine over loopback; one stream, written in pieces of 256 KiB."
+PLAIN, TLS, TCP, RELAY = "asyncio TCP, nothing encrypted", "asyncio TLS 1.3", "ours, TCP", "ours, through our relay"
+BARE_QUIC, QUIC = "bare aioquic", "ours, QUIC"
+BARE_CHANNEL, CHANNEL = "bare aiortc", "ours, WebRTC"
+_KINDS = {
+    PLAIN: "plain",
+    TLS: "tls",
+    TCP: "tcp",
+    BARE_QUIC: "bare-quic",
+    QUIC: "quic",
+    BARE_CHANNEL: "bare-webrtc",
+    CHANNEL: "webrtc",
+}
+_SHARES = {BARE_QUIC: 16, QUIC: 16, BARE_CHANNEL: 16, CHANNEL: 16}
+"""QUIC and WebRTC in Python move a fraction of what TCP does; they are measured with this part of the bytes."""
+_WARM_UP_BYTES = 4 << 20
+_NOTE = (
+    "Two processes on one machine over loopback, WebRTC over the machine's own address; one stream, written in pieces "
+    "of 256 KiB, messages of 64 KiB on bare data channels. Connecting is not counted."
+)
+_SWITCH_NOTE = (
+    "A stream flows through the relay as fast as it can while its session moves to direct TCP. Told is the longest "
+    "time in which none of its bytes came, from its first to its last; each round is a session of its own."
+)
 
 
 def run(settings: Settings) -> SuiteResult:
-    """Measure every way in turns."""
-    with tempfile.TemporaryDirectory() as folder:
-        certificate, authority = make_certificate(folder)
-        receivers = {name: _receiver(kind, certificate) for name, kind in _KINDS.items()}
-        try:
-            samples: dict[str, list[float]] = {name: [] for name in _KINDS}
-            for name, receiver in receivers.items():
-                _moved(name, receiver, min(_size(name, settings), 8 << 20), authority)
-            for _ in range(settings.rounds):
-                for name, receiver in receivers.items():
-                    samples[name].append(_moved(name, receiver, _size(name, settings), authority))
-        finally:
-            for process, _ in receivers.values():
-                process.terminate()
-                process.wait()
-                if process.stdout is not None:
-                    process.stdout.close()
-    rates = {name: _size(name, settings) / statistics.median(seconds) for name, seconds in samples.items()}
-    rows = [[name, f"{rate / 1e6:,.0f} MB/s", f"{rate / rates[PLAIN]:.2f}"] for name, rate in rates.items()]
-    result = SuiteResult(
-        tables=[Table("One stream", ["way", "rate", "against plain TCP"], rows, _NOTE)],
-        samples={f"{name}, seconds": seconds for name, seconds in samples.items()},
-    )
+    """Measure every way in turns, then the switches."""
+    samples = _streams(settings)
+    ratios = {
+        (name, rival): statistics.median(their / our for our, their in zip(samples[name], samples[rival], strict=True))
+        for name, rival in ((TCP, PLAIN), (TCP, TLS), (TCP, RELAY), (QUIC, BARE_QUIC), (CHANNEL, BARE_CHANNEL))
+    }
+    result = SuiteResult([_table(samples, settings)], {f"{name}, seconds": one for name, one in samples.items()})
     result.aims += [
-        Aim("One direct stream over TCP, rate against plain asyncio TCP", rates[TCP] / rates[PLAIN], 0.6),
-        Aim("One direct stream over TCP, rate against asyncio TLS 1.3", rates[TCP] / rates[TLS], 1.0),
+        Aim("One direct stream over TCP, rate against plain asyncio TCP", ratios[TCP, PLAIN], 0.6),
+        Aim("One direct stream over TCP, rate against asyncio TLS 1.3", ratios[TCP, TLS], 1.0),
+        Aim("One direct stream over TCP, rate against through our relay", ratios[TCP, RELAY], 1.5),
+        Aim("One direct stream over QUIC, rate against bare aioquic", ratios[QUIC, BARE_QUIC], 0.9),
+        Aim("One direct stream over WebRTC, rate against bare aiortc", ratios[CHANNEL, BARE_CHANNEL], 0.9),
     ]
+    _switches(result, settings)
     return result
 
 
-def _size(name: str, settings: Settings) -> int:
-    return settings.stream_bytes // _QUIC_SHARE if name == QUIC else settings.stream_bytes
+def _streams(settings: Settings) -> dict[str, list[float]]:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        certificate, authority = make_certificate(folder)
+        receivers = {
+            name: stack.enter_context(receiver(kind, *([certificate] if kind in ("tls", "bare-quic") else [])))
+            for name, kind in _KINDS.items()
+        }
+        relayed = stack.enter_context(our_path())
+
+        def moved(name: str, size: int) -> float:
+            if name == RELAY:
+                return relayed.move(size, up=True).seconds
+            return move(_KINDS[name], receivers[name], size, authority)
+
+        names = (PLAIN, TLS, TCP, RELAY, BARE_QUIC, QUIC, BARE_CHANNEL, CHANNEL)
+        for name in names:
+            moved(name, min(_size(name, settings), _WARM_UP_BYTES))
+        samples: dict[str, list[float]] = {name: [] for name in names}
+        for _ in range(settings.rounds):
+            for name in names:
+                samples[name].append(moved(name, _size(name, settings)))
+        return samples
 
 
-def _receiver(kind: str, certificate: str) -> tuple["subprocess.Popen[str]", str]:
-    command = [sys.executable, "-m", "benches.direct_receiver", kind, *([certificate] if kind == "tls" else [])]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    return process, process.stdout.readline().strip()
+def _table(samples: dict[str, list[float]], settings: Settings) -> Table:
+    rates = {name: _size(name, settings) / statistics.median(seconds) for name, seconds in samples.items()}
+    rows = []
+    for name, seconds in samples.items():
+        low, middle, high = statistics.quantiles((_size(name, settings) / one for one in seconds), n=4)
+        size = f"{_size(name, settings) / 2**20:,g} MiB"
+        rate = rates[name]
+        rows.append(
+            [name, size, f"{rate / 1e6:,.0f} MB/s", f"{(high - low) / middle:.0%}", f"{rate / rates[PLAIN]:.2f}"]
+        )
+    return Table("One stream", ["way", "size", "rate", "spread", "against plain TCP"], rows, _NOTE)
 
 
-def _moved(name: str, receiver: tuple["subprocess.Popen[str]", str], size: int, authority: str) -> float:
-    process, address = receiver
-    send = (
-        _send_plain(address, size, authority if name == TLS else None) if name in (PLAIN, TLS) else _send(address, size)
+def _switches(result: SuiteResult, settings: Settings) -> None:
+    with switching() as daemon:
+        daemon.once()
+        gaps = [daemon.once() * 1e3 for _ in range(settings.rounds)]
+    row = [str(len(gaps)), f"{statistics.median(gaps):.1f} ms", f"{max(gaps):.1f} ms"]
+    result.tables.append(
+        Table(
+            "A stream whose session leaves the relay", ["switches", "gap, median", "gap, longest"], [row], _SWITCH_NOTE
+        )
     )
-    seconds = asyncio.run(send)
-    assert process.stdout is not None
-    came = process.stdout.readline().split()
-    if int(came[0]) != size:
-        raise RuntimeError(f"{name}: {size} bytes were sent, {came[0]} came")
-    return seconds
+    result.samples["longest gap of a stream that moves, ms"] = gaps
+    result.aims.append(
+        Aim("Longest gap of a stream whose session leaves the relay", max(gaps), 200, at_least=False, unit=" ms")
+    )
 
 
-async def _send_plain(address: str, size: int, authority: str | None) -> float:
-    port = int(address.rpartition(":")[2])
-    context = None if authority is None else ssl.create_default_context(cadata=authority)
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-    piece = bytes(CHUNK)
-    begun = time.perf_counter()
-    writer.write(size.to_bytes(8, "big"))
-    for _ in range(size // CHUNK):
-        writer.write(piece)
-        await writer.drain()
-    await reader.readexactly(1)
-    took = time.perf_counter() - begun
-    writer.close()
-    await writer.wait_closed()
-    return took
-
-
-async def _send(address: str, size: int) -> float:
-    key, host = NoiseKeyPair.from_private_bytes(LAPTOP), NoiseKeyPair.from_private_bytes(STUDIO)
-    pins = MemoryIdentityKeyStore({"studio": host.public_key})
-    piece = bytes(CHUNK)
-    async with direct.connect(address, name="laptop", key=key, remote_name="studio", identity_key_store=pins) as peer:
-        stream = await peer.open_stream("take")
-        begun = time.perf_counter()
-        for _ in range(size // CHUNK):
-            await stream.write(piece)
-        await stream.end()
-        return time.perf_counter() - begun
+def _size(name: str, settings: Settings) -> int:
+    return settings.stream_bytes // _SHARES.get(name, 1)

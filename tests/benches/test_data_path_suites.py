@@ -54,6 +54,23 @@ def test_load_is_compared_with_one_stream_and_an_idle_session(tmp_path: Path, mo
         assert {len(rates) for rates in data["samples"][f"streams, {way}, bytes a second"].values()} == {7}
 
 
+def test_direct_ways_are_compared_and_switches_watched(tmp_path: Path) -> None:
+    data = run(tmp_path, "direct", "--local")
+    gaps = data["samples"].pop("longest gap of a stream that moves, ms")
+    assert len(gaps) == 7
+    assert min(gaps) > 0
+    assert {len(seconds) for seconds in data["samples"].values()} == {7}
+    assert min(min(seconds) for seconds in data["samples"].values()) > 0
+    assert {row[0] for row in data["tables"][0]["rows"]} == {key.removesuffix(", seconds") for key in data["samples"]}
+    assert [aim["measure"] for aim in data["aims"]] == [
+        *(f"One direct stream over TCP, rate against {rival}" for rival in ("plain asyncio TCP", "asyncio TLS 1.3")),
+        "One direct stream over TCP, rate against through our relay",
+        "One direct stream over QUIC, rate against bare aioquic",
+        "One direct stream over WebRTC, rate against bare aiortc",
+        "Longest gap of a stream whose session leaves the relay",
+    ]
+
+
 def test_files_are_sent_and_looked_at(tmp_path: Path) -> None:
     data = run(tmp_path, "files", "--local")
     assert [len(seconds) for seconds in data["samples"].values()] == [7]
