@@ -210,7 +210,8 @@ class FramedConnection(Connection):
             self._items += self._decode(data)
         except SidebandError as error:
             self._failure = error
-        self._held += len(data)
+        # What gave nothing to take is not held: nobody would come for it, and the stream would never be read again.
+        self._held = self._held + len(data) if self._items else 0
 
     def _cut(self) -> bytes | None:
         buffer = self._uncut
