@@ -23,6 +23,8 @@ try:
 except ImportError as missing:
     raise ConfigError("WebRTC needs another package: pip install 'sideband[webrtc]'") from missing
 
+from cryptography.hazmat.primitives import hashes
+
 __all__ = ["MAX_RECORD_BYTES", "WebRtcConnection", "WebRtcOffer"]
 
 MAX_RECORD_BYTES = 65_535
@@ -52,7 +54,7 @@ class WebRtcOffer:
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._host_candidates = host_candidates
         self._connection: asyncio.Future[WebRtcConnection] = asyncio.get_running_loop().create_future()
-        self._local = self._remote = ""
+        self._local = ""
         self._pc.on("connectionstatechange", self._changed)
 
     async def offer(self) -> str:
@@ -104,7 +106,6 @@ class WebRtcOffer:
         except Exception as error:
             # aiortc raises many kinds for a text from outside, and each of them means the same.
             raise TransportError("transport_failure", f"the {kind} is no WebRTC description") from error
-        self._remote = sdp
 
     def _told(self) -> str:
         if self._host_candidates:
@@ -119,8 +120,7 @@ class WebRtcOffer:
     def _opened(self, channel: Any) -> None:
         if self._connection.done():
             return
-        binding = b"".join(sorted((_fingerprint(self._local), _fingerprint(self._remote))))
-        self._connection.set_result(WebRtcConnection(self._pc, channel, binding))
+        self._connection.set_result(WebRtcConnection(self._pc, channel, _binding(self._pc)))
 
     def _changed(self) -> None:
         if self._pc.connectionState in ("failed", "closed"):
@@ -276,10 +276,9 @@ class WebRtcConnection(Connection):
         return TransportError("abnormal_close", "the connection was lost", close_code=self._close_code)
 
 
-def _fingerprint(sdp: str) -> bytes:
-    for line in sdp.splitlines():
-        kind, _, digest = line.removeprefix("a=fingerprint:").partition(" ")
-        if line.startswith("a=fingerprint:") and kind.lower() == "sha-256":
-            with contextlib.suppress(ValueError):
-                return bytes.fromhex(digest.replace(":", ""))
-    raise TransportError("tls_failure", "a description names no SHA-256 fingerprint")
+def _binding(pc: Any) -> bytes:
+    # Not from the descriptions: a text may name more than one certificate, DTLS has shown exactly one.
+    dtls = pc.sctp.transport
+    own = next(each.value for each in dtls.getLocalParameters().fingerprints if each.algorithm == "sha-256")
+    theirs = dtls._ssl.get_peer_certificate(as_cryptography=True).fingerprint(hashes.SHA256())
+    return b"".join(sorted((bytes.fromhex(own.replace(":", "")), theirs)))
