@@ -117,42 +117,6 @@ async def test_an_exact_key_needs_no_pins(sides: Sides) -> None:
             await sides.dial(server, remote_key=bytes(range(32)), **known).connect()
 
 
-async def test_a_lost_connection_comes_back_with_the_pin_verified_again_and_streams_go_on(sides: Sides) -> None:
-    received: asyncio.Queue[bytes] = asyncio.Queue()
-
-    async def take(stream: Any) -> None:
-        async for chunk in stream:
-            received.put_nowait(bytes(chunk))
-
-    class Counting(MemoryIdentityKeyStore):
-        reads = 0
-
-        async def get(self, daemon_id: str) -> bytes | None:
-            type(self).reads += 1
-            return await super().get(daemon_id)
-
-    pins = Counting({"studio": sides.studio.public_key})
-    async with await sides.listen(on=lambda peer: peer.stream_handler("take", take)) as server:
-        retry = RetryPolicy(mode="on-error", initial=0.01, jitter=0)
-        async with sides.dial(server, identity_key_store=pins, retry=retry) as peer:
-            stream = await peer.open_stream("take")
-            await stream.write(b"before ")
-            assert await received.get() == b"before "
-            states: list[str] = []
-            peer.on("state_change", lambda state, _: states.append(str(state)))
-            lost = asyncio.Event()
-            peer.on("disconnected", lambda _: lost.set())
-            for connection in list(server._listener._served.values()):  # type: ignore[attr-defined]
-                connection.abort()  # as a cut cable
-            await lost.wait()
-            await peer.when_ready()
-            await stream.write(b"after")
-            await stream.end()
-            assert await received.get() == b"after"
-            assert states == ["reconnecting", "connecting", "negotiating", "active"]
-            assert Counting.reads == 2
-
-
 async def test_a_clean_end_is_told_as_one(sides: Sides) -> None:
     async with await sides.listen() as server:
         peer = sides.dial(server)
