@@ -1,6 +1,6 @@
 """What the command line keeps, and which of several places a setting or a secret comes from.
 
-The folder of configuration holds `config.json` (address and API key), `credentials.json` (a user's token),
+The folder of configuration holds `config.json` (address, API key, ICE servers), `credentials.json` (a user's token),
 `identity.json` and `pins/`. State and cache are in folders of their own. `SIDEBAND_HOME` puts all three in one place.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,14 @@ class Config:
     Attributes:
         api_url: the control plane's address; None means nothing was chosen.
         api_key: the daemon's key, as `sideband init` stored it. Not shown in `repr`.
+        ice_servers: STUN and TURN servers for direct sessions, as they stand there. Not shown in `repr`.
+        host_candidates: whether direct sessions tell the other side this machine's addresses.
     """
 
     api_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
+    ice_servers: Any = field(default_factory=list, repr=False)
+    host_candidates: bool = True
 
 
 def config_path() -> Path:
@@ -88,8 +92,7 @@ def load_config() -> Config:
     Raises:
         ConfigError: the file is broken, of a newer version, or open to others.
     """
-    fields = _load(config_path(), _CONFIG_KIND)
-    return Config(_text(config_path(), fields, "api_url"), _text(config_path(), fields, "api_key"))
+    return _config(_load(config_path(), _CONFIG_KIND))
 
 
 def save_config(*, api_url: str | None, api_key: str | None) -> Path:
@@ -98,10 +101,10 @@ def save_config(*, api_url: str | None, api_key: str | None) -> Path:
     Raises:
         ConfigError: the file that is there cannot be read, or none can be written.
     """
-    kept = load_config()
-    kept = replace(kept, api_url=api_url or kept.api_url, api_key=api_key or kept.api_key)
-    fields = {"api_url": kept.api_url, "api_key": kept.api_key}
-    return _save(config_path(), _CONFIG_KIND, {name: value for name, value in fields.items() if value is not None})
+    fields = _load(config_path(), _CONFIG_KIND)
+    _config(fields)
+    given = {"api_url": api_url, "api_key": api_key}
+    return _save(config_path(), _CONFIG_KIND, fields | {name: value for name, value in given.items() if value})
 
 
 def save_token(token: str) -> Path:
@@ -227,6 +230,19 @@ def _load(path: Path, kind: str) -> dict[str, Any]:
     return fields
 
 
+def _config(fields: dict[str, Any]) -> Config:
+    path = config_path()
+    host_candidates = fields.get("host_candidates", True)
+    if not isinstance(host_candidates, bool):
+        raise _broken(path, "host_candidates is neither true nor false")
+    return Config(
+        _text(path, fields, "api_url"),
+        _text(path, fields, "api_key"),
+        fields.get("ice_servers", []),
+        host_candidates,
+    )
+
+
 def _text(path: Path, fields: dict[str, Any], name: str) -> str | None:
     value = fields.get(name)
     if value is not None and (not isinstance(value, str) or not value):
@@ -234,11 +250,11 @@ def _text(path: Path, fields: dict[str, Any], name: str) -> str | None:
     return value
 
 
-def _save(path: Path, kind: str, fields: dict[str, str]) -> Path:
+def _save(path: Path, kind: str, fields: dict[str, Any]) -> Path:
     from sideband.identity.private_file import replace_private
 
     try:
-        replace_private(path, json.dumps({"v": VERSION, "kind": kind, **fields}, indent=1).encode() + b"\n")
+        replace_private(path, json.dumps({"v": VERSION, "kind": kind} | fields, indent=1).encode() + b"\n")
     except IdentityStoreError as error:
         raise ConfigError(str(error)) from None
     return path

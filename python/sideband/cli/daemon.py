@@ -30,6 +30,7 @@ Examples:
   sideband daemon --share .                  let clients list and get the files here
   sideband daemon --share in --writable      let them put files there too
   sideband daemon --share . --once           end when the first client has gone
+  sideband daemon --share . --direct         clients that can reach it may leave the relay
   sideband daemon --no-codes --json          for users of the account only; events for a program
 
 The API key comes from --api-key-file, SIDEBAND_API_KEY, or what `sideband init` has stored.

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from sideband import cloud
 from sideband.cli.daemon_output import Client, DaemonOutput, Shared
+from sideband.cli.direct_settings import direct_policy
 from sideband.cli.service_notice import notify_service_manager
 from sideband.errors import SidebandError
 from sideband.peer import ConnectionPolicy, Peer, PeerOptions, RetryPolicy
@@ -237,4 +238,5 @@ def _options(direct: bool) -> PeerOptions | None:
         return None
     from sideband.direct import upgrades
 
-    return PeerOptions(connection=ConnectionPolicy(on_disconnect="pause"), upgrade=upgrades())
+    policy = direct_policy("prefer")
+    return PeerOptions(connection=ConnectionPolicy(on_disconnect="pause"), upgrade=upgrades(policy))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sideband.cli.direct_settings import direct_policy
+
 if TYPE_CHECKING:
     from sideband.peer import Peer, PeerOptions
 
@@ -22,16 +24,17 @@ def options_for(direct: bool | None) -> PeerOptions:
 
     Args:
         direct: True needs a direct way, False stays on the relay, None takes the direct one where it is found.
+
+    Raises:
+        ConfigError: a setting of direct sessions is none.
     """
-    from sideband import direct as direct_sessions
+    from sideband.direct import upgrades
     from sideband.peer import ConnectionPolicy, PeerOptions, RetryPolicy
 
-    mode = {True: "require", False: "forbid", None: "prefer"}[direct]
-    policy = direct_sessions.DirectPolicy(mode=mode)  # type: ignore[arg-type]  # one of the three, which mypy cannot see
     return PeerOptions(
         connection=ConnectionPolicy(on_disconnect="pause"),
         retry=RetryPolicy(mode="never" if direct else "on-error"),
-        upgrade=direct_sessions.upgrades(policy),
+        upgrade=upgrades(direct_policy("prefer" if direct is None else "require" if direct else "forbid")),
     )
 
 

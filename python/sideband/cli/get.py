@@ -36,6 +36,7 @@ Examples:
   sideband get -r d_4pjqkx... photos old         the same, as the folder old
   sideband get -r d_4pjqkx... photos old/        the same, as old/photos
   sideband get -r d_4pjqkx... . copy             all that is shared, as the folder copy
+  sideband get d_4pjqkx... film.mp4 --direct     only without the relay
 
 A transfer that was interrupted goes on where it was when the same command is given again.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sideband.cli.direct_way import WayOption
 from sideband.cli.get import report_folder, tell_file
 from sideband.cli.output import EXIT_OK, reporting_errors
 from sideband.cli.shown import shown
@@ -35,6 +36,7 @@ Examples:
   sideband put d_4pjqkx... a.tar backups/        into a folder
   sideband put -r d_4pjqkx... photos             a folder with all that is in it
   sideband put -r d_4pjqkx... photos old/2024    the same, as the folder old/2024
+  sideband put d_4pjqkx... a.tar --direct        only without the relay
 
 The daemon has to share for writing: sideband daemon --share DIR --writable.
 A transfer that was interrupted goes on where it was when the same command is given again.
@@ -61,6 +63,7 @@ def put(
     ] = False,
     hidden: Annotated[bool, typer.Option("--hidden", help="With -r: names that begin with a dot too.")] = False,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with what an earlier try left.")] = True,
+    direct: WayOption = None,
     api: ApiOption = None,
     token_file: TokenFileOption = None,
     timeout: TimeoutOption = CONNECT_SECONDS,
@@ -71,7 +74,7 @@ def put(
     with reporting_errors(json_output):
         source = _source(file, recursive=recursive)
         name = _name(source, path)
-    reach = Reach(target, api, token_file, timeout, trust)
+    reach = Reach(target, api, token_file, timeout, trust, direct)
     output = TransferOutput(json_output=json_output)
     if recursive:
         command = _put_folder(reach, source, name, output, replace=replace, hidden=hidden)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from sideband.errors import ConfigError
 
 __all__ = ["DirectPolicy", "IceServer", "UpgradeTransport"]
+
+_ICE_URL = re.compile(
+    r"(?:stun|turn|turns):[0-9A-Za-z.-]+(?::(?P<port>[0-9]{1,5}))?(?:\?transport=(?P<transport>udp|tcp))?"
+)
+
+_ICE_TRANSPORTS = {"stun": (None,), "turn": (None, "udp", "tcp"), "turns": (None, "tcp")}
 
 UpgradeTransport = Literal["tcp", "quic", "webrtc"]
 
@@ -17,14 +24,31 @@ class IceServer:
     """A STUN or TURN server.
 
     Attributes:
-        url: `stun:host:port`, `turn:host:port` or `turn:host:port?transport=tcp`.
+        url: `stun:host:port`, `turn:host:port`, `turn:host:port?transport=tcp` or `turns:host:port?transport=tcp`.
         username: for TURN.
         credential: for TURN. Not shown in `repr`.
+
+    Raises:
+        ConfigError: the URL is none of these, or a TURN server has no username or credential.
     """
 
     url: str
     username: str | None = None
     credential: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        scheme = self.url.partition(":")[0]
+        found = _ICE_URL.fullmatch(self.url)
+        if (
+            found is None
+            or found["transport"] not in _ICE_TRANSPORTS[scheme]
+            or not 0 < int(found["port"] or 3478) < 65536
+        ):
+            raise ConfigError(
+                f"an ICE server is stun:HOST:PORT, turn:HOST:PORT or turns:HOST:PORT?transport=tcp"
+            )
+        if scheme != "stun" and not (self.username and self.credential):
+            raise ConfigError(f"{self.url}: a TURN server needs a username and a credential")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +62,8 @@ class DirectPolicy:
         host_candidates: whether this machine's own addresses are told to the other side.
         addresses: further ones to tell, as `host` or `tcp://host:port` (such as a forwarded port), IP addresses only.
         ports: local ports for TCP and QUIC to listen at; 0 takes free ones.
-        ice_servers: STUN and TURN servers for WebRTC; without any only host candidates are tried.
+        ice_servers: STUN and TURN servers for WebRTC, of which the first of each kind is used; without any only host
+            candidates are tried.
         timeout: seconds until an attempt is given up; 10.
         loopback: whether loopback addresses are told and dialled: for tests, and for peers on one machine.
         heartbeat_seconds: silence on a direct way after which the other side is pinged; 25.
