@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from typing_extensions import override
@@ -73,7 +73,8 @@ class WebRtcOffer:
         """
         self._pc.on("datachannel", self._came)
         await self._take(offer, "offer")
-        await self._pc.setLocalDescription(await self._pc.createAnswer())
+        with _description_of("offer"):
+            await self._pc.setLocalDescription(await self._pc.createAnswer())
         self._local = self._pc.localDescription.sdp
         return self._told()
 
@@ -101,11 +102,8 @@ class WebRtcOffer:
             await self._pc.close()
 
     async def _take(self, sdp: str, kind: str) -> None:
-        try:
+        with _description_of(kind):
             await self._pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type=kind))
-        except Exception as error:
-            # aiortc raises many kinds for a text from outside, and each of them means the same.
-            raise TransportError("transport_failure", f"the {kind} is no WebRTC description") from error
 
     def _told(self) -> str:
         if self._host_candidates:
@@ -274,6 +272,15 @@ class WebRtcConnection(Connection):
         if self._closed_here:
             return ConnectionClosed(close_code=self._close_code)
         return TransportError("abnormal_close", "the connection was lost", close_code=self._close_code)
+
+
+@contextlib.contextmanager
+def _description_of(kind: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # aiortc raises many kinds for a text from outside, and each of them means the same.
+        raise TransportError("transport_failure", f"the {kind} is no WebRTC description") from error
 
 
 def _binding(pc: Any) -> bytes:
