@@ -25,8 +25,9 @@ SOURCES = {
     "replay": ["sbrp-replay.json"],
     "sbp": ["sbp-frames.json"],
     "byte_stream": ["sbp-frames.json"],
-    "noise_handshake": ["noise-xx.json"],
-    "noise_records": ["noise-xx.json"],
+    "noise_handshake": ["noise-xx.json", "sbdp.json"],
+    "noise_records": ["noise-xx.json", "sbdp.json"],
+    "noise_session": ["sbdp.json"],
 }
 
 
