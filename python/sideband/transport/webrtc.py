@@ -54,6 +54,7 @@ class WebRtcOffer:
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._host_candidates = host_candidates
         self._connection: asyncio.Future[WebRtcConnection] = asyncio.get_running_loop().create_future()
+        self._taken = False
         self._local = ""
         self._pc.on("connectionstatechange", self._changed)
 
@@ -61,6 +62,7 @@ class WebRtcOffer:
         """Begin, and return the description for the other side."""
         channel = self._pc.createDataChannel(LABEL, ordered=True)
         channel.on("open", lambda: self._opened(channel))
+        self._start_only_while_open()
         await self._pc.setLocalDescription(await self._pc.createOffer())
         self._local = self._pc.localDescription.sdp
         return self._told()
@@ -92,18 +94,37 @@ class WebRtcOffer:
         Raises:
             TransportError: no way was found.
         """
-        return await asyncio.shield(self._connection)
+        connection = await asyncio.shield(self._connection)
+        self._taken = True
+        return connection
 
     async def close(self) -> None:
-        """Give up what has not become a connection; a connection closes by itself."""
+        """Give up what has not become a connection, or was not taken; one that was taken closes by itself."""
         if not self._connection.done():
             self._connection.set_exception(ConnectionClosed("the attempt was given up"))
-        if self._connection.exception() is not None:
+        if self._connection.exception() is not None or not self._taken:
             await self._pc.close()
 
     async def _take(self, sdp: str, kind: str) -> None:
         with _description_of(kind):
             await self._pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type=kind))
+
+    def _start_only_while_open(self) -> None:
+        # A connection that is closed while DTLS shakes hands would go on to start SCTP, whose timers then send for half
+        # a minute by a way that is gone, each time with an error that nobody takes.
+        sctp: Any = self._pc.sctp
+        if sctp is None:
+            return
+        start = sctp.start
+
+        async def start_while_open(*arguments: Any) -> None:
+            if self._pc.signalingState != "closed":
+                with contextlib.suppress(ConnectionError):  # the way is lost, as the state of the connection tells
+                    await start(*arguments)
+            if self._pc.signalingState == "closed":
+                await sctp.stop()
+
+        sctp.start = start_while_open
 
     def _told(self) -> str:
         if self._host_candidates:
