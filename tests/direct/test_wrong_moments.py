@@ -173,3 +173,16 @@ async def test_a_largest_payload_is_taken(sides: Sides, transport: str) -> None:
 
 def _u16(number: int) -> bytes:
     return number.to_bytes(2, "big")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_half_a_handshake_is_cut_without_a_word_and_without_waiting_for_an_answer(
+    sides: Sides, transport: str
+) -> None:
+    async with await sides.listen(f"{transport}://127.0.0.1:0", max_half_open=1) as ours, dialled(ours.address) as wire:
+        await wire.send(laptop_by_hand(sides, transport).first())
+        await wire.receive()
+        async with sides.dial(ours) as peer:
+            assert await peer.rpc.call("echo", 1) == 1
+        with pytest.raises(ENDED):
+            await wire.receive()

@@ -141,6 +141,10 @@ class WebSocketConnection(Connection):
         await self._ended.wait()
         await self._gone()
 
+    def abort(self) -> None:
+        """Cut the connection; what has not left is lost."""
+        self._protocol.abort()
+
     @override
     async def wait_closed(self) -> None:
         await self._ended.wait()
