@@ -10,7 +10,7 @@ import pytest
 from sideband import direct
 from sideband.errors import ConfigError, IdentityRefusedError, PeerError, SbdpError, SidebandError, TransportError
 from sideband.identity import MemoryIdentityKeyStore, NoiseKeyPair, compute_fingerprint, generate_identity_key_pair
-from sideband.peer import Peer, RetryPolicy
+from sideband.peer import RetryPolicy
 from sideband.transport import MemoryTransport
 from tests.direct.conftest import Sides
 
@@ -167,21 +167,36 @@ async def test_an_endpoint_that_is_none_is_refused(sides: Sides, endpoint: str) 
         await sides.dial(endpoint).connect()
 
 
-async def test_the_next_key_is_taken_while_data_flows(sides: Sides) -> None:
-    negotiators = {
-        "dial": direct.sbdp_negotiator(
-            "laptop", sides.laptop, initiator=True, remote_key=sides.studio.public_key, rekey=direct.Rekey(records=5)
-        )
-    }
-    from sideband.direct.sessions import transport_for
-    from sideband.peer import create_peer
-
-    async with await sides.listen() as server:
-        peer: Peer = create_peer(
-            server.address, negotiator=negotiators["dial"], transport=transport_for(server.address)
-        )
-        async with peer:
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("rekey", [direct.Rekey(records=5), direct.Rekey(bytes=200)], ids=["records", "bytes"])
+async def test_the_next_key_is_taken_while_data_flows(sides: Sides, endpoint: str, rekey: direct.Rekey) -> None:
+    """Each direction by itself: this side's limit says nothing about the other's."""
+    more = network(endpoint)
+    for dialling, listening in ((rekey, None), (None, rekey)):
+        sides.peers.clear()
+        async with (
+            await sides.listen(endpoint, rekey=listening, **more) as server,
+            sides.dial(server, rekey=dialling, **more) as peer,
+        ):
             for number in range(40):
-                assert await peer.rpc.call("echo", number) == number
-            (link,) = negotiators["dial"]._links.values()
-            assert link.session.sent[0] >= 8
+                assert await peer.rpc.call("echo", [number, "x" * 100]) == [number, "x" * 100]
+            (link,) = server._negotiator._links.values()  # type: ignore[attr-defined]
+            keys = link.session.received[0], link.session.sent[0]
+            assert keys[listening is not None] >= 8
+            assert keys[listening is None] == 0
+
+
+@pytest.mark.parametrize("wrong", [{"records": 1}, {"records": 2**32 + 1}, {"bytes": 0}, {"bytes": 2**36 + 1}])
+def test_a_limit_of_a_key_that_the_protocol_does_not_allow_is_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=r"2\^32 records"):
+        direct.Rekey(**wrong)
+
+
+def test_identities_do_not_show_their_keys() -> None:
+    from sideband.direct.handshake import DirectIdentity
+
+    pair, signer = NoiseKeyPair.generate(), generate_identity_key_pair()
+    shown = repr(DirectIdentity("studio", pair, signer))
+    for secret in (pair.private_bytes(), signer.private_bytes()):
+        assert secret.hex() not in shown.lower()
+        assert repr(secret)[2:-1] not in shown

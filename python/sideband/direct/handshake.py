@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from sideband._native import NOISE_MAX_RECORD, IdentityKeyPair, NoiseHandshake, NoiseKeyPair, NoiseSession
 from sideband.direct.binding import binding_of, prologue
 from sideband.direct.proof import Proof, decode_proof, encode_proof
-from sideband.errors import IdentityRefusedError, SbdpError
+from sideband.errors import ConfigError, IdentityRefusedError, SbdpError
 from sideband.identity import IdentityTrust, TrustOutcome, Verdict, compute_fingerprint
 from sideband.transport import Connection
 
@@ -57,12 +57,19 @@ class Rekey:
     """When a side goes on to its next key.
 
     Attributes:
-        records: records under one key; 2^32.
-        bytes: plaintext bytes under one key; 64 GiB.
+        records: records under one key, the one that goes on to the next among them; 2 to 2^32, which is the default.
+        bytes: plaintext bytes under one key; 1 to 64 GiB, which is the default. A single record may be larger.
+
+    Raises:
+        ConfigError: a limit is outside of what the protocol allows.
     """
 
     records: int = 1 << 32
     bytes: int = 64 << 30
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.records <= 1 << 32 or not 1 <= self.bytes <= 64 << 30:
+            raise ConfigError("a key serves 2 to 2^32 records and 1 byte to 64 GiB")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sideband._native import NOISE_MAX_RECORD, IdentityKeyPair, NoiseKeyPair
+from sideband.direct.handshake import Rekey
 from sideband.direct.link import DEFAULT_HEARTBEAT_SECONDS
 from sideband.direct.negotiator import HALF_OPEN_SECONDS, MAX_HALF_OPEN, sbdp_negotiator
 from sideband.errors import ConfigError
@@ -40,6 +41,7 @@ def connect(
     identity: IdentityKeyPair | FileIdentity | None = None,
     transport: Transport | None = None,
     options: PeerOptions | None = None,
+    rekey: Rekey | None = None,
     heartbeat_seconds: float | None = DEFAULT_HEARTBEAT_SECONDS,
     **peer_settings: Any,
 ) -> Peer:
@@ -64,6 +66,7 @@ def connect(
         identity: this side's Ed25519 key, which then signs the handshake.
         transport: what connects, in place of the one that the endpoint's scheme names.
         options: the peer's.
+        rekey: when this side goes on to its next key; at what the protocol allows.
         heartbeat_seconds: silence after which the other side is pinged; 25. None never pings.
         peer_settings: what `create_peer` takes besides: `connection`, `rpc`, `events`, `retry`, `metadata`, `peer_id`,
             `on_unhandled_error`.
@@ -82,6 +85,7 @@ def connect(
         remote_key=remote_key,
         remote_identity_key=remote_identity_key,
         identity=identity,
+        rekey=rekey,
         heartbeat_seconds=heartbeat_seconds,
     )
     transport = transport or transport_for(endpoint)
@@ -103,6 +107,7 @@ async def listen(
     transport: Transport | None = None,
     options: PeerOptions | None = None,
     tls_certificate: bytes | None = None,
+    rekey: Rekey | None = None,
     max_half_open: int = MAX_HALF_OPEN,
     half_open_seconds: float = HALF_OPEN_SECONDS,
     heartbeat_seconds: float | None = DEFAULT_HEARTBEAT_SECONDS,
@@ -126,6 +131,7 @@ async def listen(
         transport: what listens, in place of the one that the endpoint's scheme names.
         options: what the peers are made with.
         tls_certificate: SHA-256 of the certificate that clients of a `wss://` address see.
+        rekey: when this side goes on to its next key; at what the protocol allows.
         max_half_open: handshakes under way at once; beyond, the oldest is dropped. 64.
         half_open_seconds: how long each may take; 10.
         heartbeat_seconds: silence after which the other side is pinged; 25. None never pings.
@@ -141,6 +147,7 @@ async def listen(
         trust=_trust(trust, identity_key_store, trust_policy, on_first_connection, on_identity_mismatch),
         identity=identity,
         tls_certificate=tls_certificate,
+        rekey=rekey,
         max_half_open=max_half_open,
         half_open_seconds=half_open_seconds,
         heartbeat_seconds=heartbeat_seconds,
