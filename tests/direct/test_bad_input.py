@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sideband._native import NOISE_MAX_RECORD, NoiseHandshake, NoiseKeyPair
 from sideband.direct import DirectPolicy
 from sideband.direct.binding import prologue
-from sideband.direct.channels import Channels, may_dial
+from sideband.direct.channels import MAX_INBOUND, Channels, may_dial
 from sideband.direct.handshake import DirectIdentity, SideHandshake
 from sideband.direct.proof import SIGNATURE_CONTEXT, decode_proof, encode_proof
 from sideband.direct.upgrade import MAX_CANDIDATES, Offer, Phase, Upgrade, decode, encode
@@ -137,13 +137,15 @@ async def test_a_record_of_a_wrong_length_ends_its_session_only(
     assert await other.is_cut()
 
 
-async def test_a_thousand_half_open_handshakes_cost_the_oldest_their_place(sides: Sides) -> None:
+@pytest.mark.parametrize("said", [b"", framed(b"\x01" + NoiseKeyPair.generate().public_key)], ids=["silent", "begun"])
+async def test_a_thousand_half_open_handshakes_cost_the_oldest_their_place(sides: Sides, said: bytes) -> None:
     async with await sides.listen(half_open_seconds=60.0) as server:
         port = int(server.address.rpartition(":")[2])
         negotiator = server._negotiator  # type: ignore[attr-defined]
         idle: list[Stranger] = []
         for number in range(1000):
             idle.append(Stranger(*await asyncio.open_connection("127.0.0.1", port)))
+            idle[-1].send(said)
             if number % 100 == 99:
                 assert negotiator.half_open <= 64
                 async with sides.dial(server) as peer:
@@ -351,6 +353,27 @@ async def test_a_candidate_that_points_to_a_third_party_gets_the_first_message_a
                 assert await loop.sock_recv(taken, 65536) == b""
         await channels.close()
         assert not ready
+
+
+async def test_strangers_at_the_door_of_an_attempt_do_not_keep_the_other_side_out() -> None:
+    attempt = bytes(range(16))
+    policy = DirectPolicy(transports=("tcp",), loopback=True)
+    ready: asyncio.Queue[object] = asyncio.Queue()
+    ours = Channels(attempt, policy, client=False, clock=LoopClock(), on_ready=ready.put_nowait)
+    theirs = Channels(attempt, policy, client=True, clock=LoopClock(), on_ready=lambda channel: None)
+    offer = await ours.gather()
+    (local,) = [candidate for candidate in offer.candidates if "127.0.0.1" in candidate]
+    port = int(local.rpartition(":")[2])
+    strangers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2 * MAX_INBOUND)]
+    ours.reach(Offer((await theirs.gather()).key, ()))
+    for reader, _ in strangers[:MAX_INBOUND]:
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+    theirs.reach(Offer(offer.key, (local,)))
+    await ready.get()
+    for _, writer in strangers:
+        writer.close()
+    await asyncio.gather(ours.close(), theirs.close())
 
 
 async def test_a_listener_is_not_held_up_by_whoever_sends_nothing(sides: Sides) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Channel", "Channels", "may_dial", "own_addresses"]
 
 MAX_INBOUND = 16
-"""Connections that one attempt's listeners take at a time; more are cut."""
+"""Connections that one attempt's listeners have under way; beyond, the oldest is cut."""
 
 _log = logging.getLogger("sideband.direct")
 
@@ -83,7 +83,7 @@ class Channels:
         self._releasing: asyncio.Task[None] | None = None
         self._ready: dict[bytes, Channel] = {}
         self._webrtc: WebRtcOffer | None = None
-        self._inbound: set[Connection] = set()
+        self._inbound: dict[Connection, None] = {}
         self._kept: bytes | None = None
         self._closed = False
 
@@ -174,15 +174,19 @@ class Channels:
         await self._settle(connection, remote, initiator=self._client)
 
     async def _accepted(self, connection: Connection) -> None:
-        if self._closed or self._kept is not None or len(self._inbound) >= MAX_INBOUND:
+        if self._closed or self._kept is not None:
             abort(connection)
             return
-        self._inbound.add(connection)
+        if len(self._inbound) >= MAX_INBOUND:
+            oldest = next(iter(self._inbound))
+            del self._inbound[oldest]
+            abort(oldest)
+        self._inbound[connection] = None
         try:
             remote = await self._remote
             channel = await self._open(connection, remote, initiator=False)
         finally:
-            self._inbound.discard(connection)
+            self._inbound.pop(connection, None)
         if channel is not None:
             await channel.link.connection.wait_closed()
 
