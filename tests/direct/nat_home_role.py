@@ -22,10 +22,10 @@ ATTEMPT_SECONDS = 10.0
 """The policy's default; a pair that needs longer counts as one that does not connect."""
 
 
-def options(name: str, servers: list[list[str]]) -> PeerOptions:
-    ice = tuple(direct.IceServer(*server) for server in servers)
-    policy = direct.DirectPolicy(transports=("webrtc",), ice_servers=ice, timeout=ATTEMPT_SECONDS)
-    return PeerOptions(peer_id=name, upgrade=direct.upgrades(policy))
+def options(order: dict[str, Any]) -> PeerOptions:
+    servers = tuple(direct.IceServer(*server) for server in order["servers"])
+    policy = direct.DirectPolicy(transports=tuple(order["transports"]), ice_servers=servers, timeout=ATTEMPT_SECONDS)
+    return PeerOptions(upgrade=direct.upgrades(policy))
 
 
 async def serve(role: Role, stack: AsyncExitStack, order: dict[str, Any]) -> None:
@@ -43,7 +43,7 @@ async def serve(role: Role, stack: AsyncExitStack, order: dict[str, Any]) -> Non
         on_connection,
         negotiator=negotiator,
         transport=WebSocketTransport(proxy=""),
-        options=options(daemon_id, order["servers"]),
+        options=options(order),
     )
     await stack.enter_async_context(server)
     role.tell("serving", daemon_id=daemon_id)
@@ -61,14 +61,16 @@ async def meet(role: Role, order: dict[str, Any]) -> None:
         role.config["relay"],
         negotiator=negotiator,
         transport=WebSocketTransport(proxy=""),
-        options=options("client", order["servers"]),
+        options=options(order),
     )
     async with peer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ATTEMPT_SECONDS + 2):
                 await direct.when_direct(peer)
         theirs = await peer.rpc.call("path", "x" * 100_000)
-        role.tell("met", daemon_id=daemon_id, ours=peer.path, theirs=theirs)
+        ours = peer.path
+    # Once everything is closed: who hears it may end this process.
+    role.tell("met", daemon_id=daemon_id, ours=ours, theirs=theirs)
 
 
 async def ask(role: Role, order: dict[str, Any]) -> None:
@@ -99,13 +101,13 @@ async def _answers(
 
 
 async def main(role: Role) -> None:
-    async with AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as meetings:
         while True:
             order = await role.orders.get()
             if order["order"] == "serve":
                 await serve(role, stack, order)
             elif order["order"] == "meet":
-                await meet(role, order)
+                meetings.create_task(meet(role, order))
             else:
                 await ask(role, order)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import shutil
 import socket
@@ -23,13 +24,14 @@ async def coturn(folder: Path, address: str, port: int, *, prefix: Sequence[str]
         f"pidfile={folder / 'turn.pid'}\nuserdb={folder / 'turn.db'}\n"
     )
     quiet = asyncio.subprocess.DEVNULL
-    process = await asyncio.create_subprocess_exec(
-        *prefix, program, "-c", str(folder / "turn.conf"), stdout=quiet, stderr=quiet
-    )
+    # It ends with this process, whatever becomes of that.
+    command = (*prefix, "setpriv", "--pdeathsig", "TERM", program, "-c", str(folder / "turn.conf"))
+    process = await asyncio.create_subprocess_exec(*command, stdout=quiet, stderr=quiet, start_new_session=True)
     try:
         yield secret
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself, as tests against it will tell
+            process.terminate()
         await process.wait()
 
 

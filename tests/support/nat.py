@@ -36,7 +36,7 @@ _TRANSLATION: Final = {
     # Who was spoken to from a port may send to it, from whatever port of his.
     "restricted": """
         set spoken {{ type ipv4_addr . inet_service; flags dynamic,timeout; timeout 2m; }}
-        chain forward {{ type filter hook forward priority 0; oifname wan add @spoken {{ ip daddr . udp sport }}; }}
+        chain forward {{ type filter hook forward priority 0; oifname wan update @spoken {{ ip daddr . udp sport }}; }}
         chain prerouting {{
             type nat hook prerouting priority dstnat; iifname wan ip saddr . udp dport @spoken dnat to {home};
         }}
@@ -153,9 +153,10 @@ class Internet:
         await run_command("ip", "-n", namespace, "-batch", "-", given="".join(f"{command}\n" for command in commands))
 
     async def _remove(self) -> None:
-        while self._namespaces:
-            with contextlib.suppress(RuntimeError):  # it was not made yet
-                await run_command("ip", "netns", "delete", self._namespaces.pop())
+        # One command, which goes on when nobody waits for it any more; one of them may not have been made yet.
+        with contextlib.suppress(RuntimeError):
+            lines = "".join(f"netns delete {name}\n" for name in self._namespaces)
+            await run_command("ip", "-force", "-batch", "-", given=lines)
 
 
 def _prefix(namespace: str) -> tuple[str, ...]:
