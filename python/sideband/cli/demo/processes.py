@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Coroutine
@@ -97,8 +98,15 @@ class Child:
 
     def kill(self) -> None:
         """End the process by force."""
-        if self.process.returncode is None:
+        if self.process.returncode is not None:
+            return
+        if os.name == "nt":
             self.process.kill()
+            return
+        # Process.kill asks for the exit code first, and so may take it from asyncio's child watcher, which waits for it
+        # in a thread of its own: an "Unknown child process", and 255 in place of the code (gh-127049 of CPython).
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid, signal.SIGKILL)
 
     async def _read(self) -> None:
         stdout = self.process.stdout
