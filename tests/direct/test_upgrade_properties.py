@@ -189,6 +189,10 @@ class Network:
     def deliver(self, side: int, most: int) -> None:
         """Bring frames that this side sent by the relay to the other."""
         self.flush(side)
+        self.arrive(side, most)
+
+    def arrive(self, side: int, most: int) -> None:
+        """Bring only what has left this side already."""
         end, other = self.ends[side], self.ends[1 - side]
         for _ in range(most):
             if end.relay and not self.relay_over:
@@ -421,3 +425,38 @@ async def test_a_cut_at_each_step_leaves_the_session_whole_on_one_way_or_the_oth
                 on_direct = [end.upgrade.state.phase is Phase.DIRECT for end in network.ends]
                 assert on_direct in ([True, True], [False, False]), (cut, at, on_direct)
             await close(network)
+
+
+async def test_what_was_under_way_when_a_side_went_back_counts_once() -> None:
+    for going_back in (0, 1):
+        network = Network()
+        await network.open()
+        network.client.upgrade.begin()
+        await network.settle()
+        for side in (0, 1):
+            network.deliver(side, 10)
+            await network.settle()
+        network.connect()
+        await network.settle()
+        network.deliver(0, 10)  # the choice
+        await network.settle()
+        if going_back == 0:
+            network.deliver(1, 1)  # the confirmation, without the switch behind it
+            await network.settle()
+        for _ in range(4):
+            await network.write(3000)
+            for end in network.ends:
+                end.send(1)
+            for side in (0, 1):
+                network.flush(side)
+        end = network.ends[going_back]
+        end.upgrade._expired()
+        await network.settle()
+        had = len(end.got), len(network.taken)
+        network.arrive(1 - going_back, 100)
+        await network.settle()
+        # It was sent before the other side knew, and is repeated: only what comes after its `back` counts.
+        assert (len(end.got), len(network.taken)) == had
+        await network.heal()
+        check(network)
+        await close(network)
