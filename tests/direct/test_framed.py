@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgpack
@@ -61,23 +62,31 @@ def pieces(data: bytes, at: list[int]) -> list[bytes]:
     return [data[begin:end] for begin, end in itertools.pairwise(bounds)]
 
 
+async def read_while_it_arrives(
+    stream: Stream, count: int, arriving: list[bytes], first: Callable[[], Awaitable[None]] | None = None
+) -> list[Any]:
+    got: list[Any] = []
+
+    async def read() -> None:
+        if first is not None:
+            await first()
+        while len(got) < count:
+            got.extend(await stream.receive_many())
+
+    reading = asyncio.create_task(read())
+    for piece in arriving:
+        stream.arrive(piece)
+        await asyncio.sleep(0)
+    await reading
+    return got
+
+
 @given(messages, cuts)
 def test_messages_come_out_as_they_went_in_however_the_stream_is_cut(sent: list[bytes], at: list[int]) -> None:
     async def run() -> None:
         near, far = Stream(), Stream()
         await near.send_many(sent)
-        got: list[bytes] = []
-
-        async def read() -> None:
-            while len(got) < len(sent):
-                got.extend(await far.receive_many())
-
-        reading = asyncio.create_task(read())
-        for piece in pieces(bytes(near.written), at):
-            far.arrive(piece)
-            await asyncio.sleep(0)
-        await reading
-        assert got == sent
+        assert await read_while_it_arrives(far, len(sent), pieces(bytes(near.written), at)) == sent
 
     asyncio.run(run())
 
@@ -93,21 +102,14 @@ def test_records_follow_the_handshake_in_one_stream(
         near, far = Stream(), Stream()
         await near.send_many(before)
         await near.write(sealing.seal_stream(contents))
-        got: list[Any] = []
 
-        async def read() -> None:
+        async def take_over() -> None:
             first = [await far.receive() for _ in before]
             assert first == before
             far.adopt(opening.push)
-            while len(got) < len(contents):
-                got.extend(await far.receive_many())
 
-        reading = asyncio.create_task(read())
-        for piece in pieces(bytes(near.written), at):
-            far.arrive(piece)
-            await asyncio.sleep(0)
-        await reading
-        assert got == contents
+        arriving = pieces(bytes(near.written), at)
+        assert await read_while_it_arrives(far, len(contents), arriving, take_over) == contents
 
     asyncio.run(run())
 
