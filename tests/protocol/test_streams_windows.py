@@ -167,6 +167,18 @@ def test_credit_is_told_unless_the_end_is_inside_what_is_taken_anyway(size: int,
     assert ours.confirmed == size * KIB
 
 
+def test_what_a_full_session_takes_of_each_stream_is_whole_messages() -> None:
+    network = StreamNetwork(limits=StreamLimits(session_bytes=4 * MIB, session_window=64 * MIB))
+    pairs = [network.opened(str(number)) for number in range(30)]
+    content = memoryview(bytes(192 * KIB))
+    taken = [ours.write(content) for ours, _ in pairs]
+    assert taken[0] == content.nbytes
+    assert taken[-1] == 65_457
+    sizes = [sum(map(len, frame)) - 51 for frame in network.client.streams.take(MIB // 2)]
+    assert set(sizes) == {65_457}
+    assert network.client.streams.held_bytes <= 4 * MIB
+
+
 def test_streams_in_turn_get_the_same_share_whatever_their_writes() -> None:
     network = StreamNetwork(limits=StreamLimits(session_window=64 * MIB))
     large, far_large = network.opened("large")

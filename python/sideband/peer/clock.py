@@ -33,9 +33,8 @@ class Clock(Protocol):
 class LoopClock:
     """The real time; what is due later is called from the running event loop."""
 
-    def time(self) -> float:
-        """Return the monotonic time, also where no loop runs yet."""
-        return time.monotonic()
+    time = staticmethod(time.monotonic)
+    """Return the monotonic time, also where no loop runs yet."""
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Call `callback` from the running loop."""

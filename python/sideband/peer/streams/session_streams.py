@@ -42,6 +42,9 @@ class SessionStreams:
         keeper: where streams wait when the session is lost.
         options: of them the streams' limits and the clock.
         on_opened: told of each stream that the other side opens; it accepts or resets it.
+
+    Attributes:
+        receive_frame: takes in a frame if it is a plain data message; False leaves it to the connection.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class SessionStreams:
             clock=options.clock.time,
             wake=session.wake,
         )
+        self.receive_frame = self._engine.receive_frame
 
     @staticmethod
     def usable(session: Session, link: LinkInfo) -> bool:
@@ -95,10 +99,6 @@ class SessionStreams:
         """Go on with the streams of a session that was lost."""
         self._engine.revive()
         self._session.wake()
-
-    def receive_frame(self, frame: bytes) -> bool:
-        """Take in a frame if it is a plain data message; False leaves it to the connection."""
-        return self._engine.receive_frame(frame)
 
     def receive(self, message: bytes) -> None:
         """Take in any other message of stream/1."""

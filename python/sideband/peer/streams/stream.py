@@ -151,7 +151,9 @@ class Stream:
 
     async def __anext__(self) -> memoryview:
         """Return the next bytes, as they came: at most 64 KiB, read-only, without a copy."""
-        chunk = await self._chunk(None)
+        chunk = self._bytes.read()
+        if chunk is None:
+            chunk = await self._chunk(None)
         if chunk is None:
             raise StopAsyncIteration
         return chunk

@@ -76,16 +76,16 @@ class Credit:
         self.granted += self._limits.window
         return StreamWindow(self._limits.window, self._limits.max_window, self._clock())
 
-    def observe_round_trip(self, seconds: float | None) -> None:
-        """Note a round trip, if one was measured."""
-        if seconds is not None:
-            self._round_trips.append(seconds)
-            self.round_trip = min(self._round_trips)
+    def observe_round_trip(self, seconds: float) -> None:
+        """Note a round trip that was measured."""
+        self._round_trips.append(seconds)
+        self.round_trip = min(self._round_trips)
 
     def arrived(self, size: int, now: float) -> bool:
         """Bytes came, on whatever stream; False when they are past the session's window."""
         inside, round_trip = self._session.count(size, now)
-        self.observe_round_trip(round_trip)
+        if round_trip is not None:
+            self.observe_round_trip(round_trip)
         if inside:
             self._owed += size
         return inside
@@ -110,8 +110,9 @@ class Credit:
             self.granted += window.size - before
             if not enough and not incoming.complete:
                 self.due[stream] = limit
-        self.settle(now)
-        return bool(self)
+        if self._owed:
+            self.settle(now)
+        return self._told is not None or bool(self.due)
 
     def settle(self, now: float) -> None:
         """Give the session's credit back for what came, unless too much waits to be read, here or in the process."""

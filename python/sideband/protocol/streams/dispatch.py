@@ -82,7 +82,8 @@ class Dispatch:
             incoming = stream._incoming
             arrival, round_trip = incoming.window.arrive(offset, size, now)
             if arrival == _NEXT:
-                credit.observe_round_trip(round_trip)
+                if round_trip is not None:
+                    credit.observe_round_trip(round_trip)
                 if incoming.end is not None and offset + size > incoming.end:
                     self._violation(stream_id, "bytes come after its end")
                 else:

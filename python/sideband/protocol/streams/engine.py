@@ -279,14 +279,20 @@ class Streams:
     # What streams call.
 
     def _room(self, stream: ByteStream) -> int:
-        limits, outgoing = self._limits, stream._outgoing
-        cap = min(limits.stream_bytes, max(0, outgoing.limit - outgoing.base) + limits.ahead_bytes)
+        limits, outgoing, held = self._limits, stream._outgoing, self._held
+        ahead = outgoing.limit - outgoing.base
+        cap = limits.ahead_bytes + ahead if ahead > 0 else limits.ahead_bytes
+        if cap > limits.stream_bytes:
+            cap = limits.stream_bytes
         half = limits.session_bytes // 2
-        if self._held > half:
+        if held > half:
             # The second half is for those with less than their share, so that streams nobody reads stop no others.
-            cap = min(cap, max(self._schedule.chunk, half // max(1, len(self._live))))
-        session = limits.session_bytes - self._held
-        return max(0, min(cap - outgoing.held, session, self._budget.room))
+            # It is whole chunks, as the rest of one would leave as a message of its own.
+            chunk = self._schedule.chunk
+            share = half // max(1, len(self._live))
+            cap = min(cap, max(chunk, share - share % chunk))
+        room = min(cap - outgoing.held, limits.session_bytes - held, self._budget.room)
+        return room if room > 0 else 0
 
     def _accept(self, stream: ByteStream) -> None:
         self._credit.granted -= stream._incoming.window.size
@@ -299,12 +305,12 @@ class Streams:
 
     def _wrote(self, stream: ByteStream, taken: int) -> None:
         self._held += taken
-        self._budget.take(taken)
+        self._budget.held += taken
         if stream._short:
             self._short[stream] = None
             if not self._budget.room:
                 self._budget.wait(self._budget_freed)
-        if taken and self._add_ready(stream):
+        if taken and not stream._scheduled and self._add_ready(stream):
             self._wake()
 
     def _ended(self, stream: ByteStream) -> None:
@@ -315,7 +321,8 @@ class Streams:
 
     def _consumed(self, stream: ByteStream, size: int) -> None:
         told = self._credit.read(stream, size)
-        if stream._incoming.drained:
+        incoming = stream._incoming
+        if incoming.end is not None and incoming.drained:
             self._send_done(stream)
         if told or self._control:
             self._wake()

@@ -82,28 +82,28 @@ class Schedule:
         while ready and room > 0 and not self._blocked:
             stream = ready[0]
             outgoing = stream._outgoing
-            stream._deficit += chunk
-            while room > 0 and (size := outgoing.next_size(chunk)) and size <= stream._deficit:
-                size = self._within_credit(size)
-                if not size:
+            deficit = stream._deficit + chunk
+            size = outgoing.next_size(chunk)
+            while size and room > 0 and size <= deficit:
+                if size > self._limit - self.sent and not (size := self._within_credit()):
                     # The turn is this stream's again when credit has come.
                     stream._deficit = 0
                     return
-                start = outgoing.sent
-                out.append((prefix(stream.id, start), *outgoing.take(size)))
+                out.append((prefix(stream.id, outgoing.sent), *outgoing.take(size)))
                 self.sent += size
-                stream._deficit -= size
+                deficit -= size
                 room -= size + STREAM_DATA_PREFIX_SIZE
-            if not outgoing.next_size(chunk):
+                size = outgoing.next_size(chunk)
+            stream._deficit = deficit
+            if not size:
                 ready.popleft()
                 stream._scheduled = False
-            elif stream._deficit < chunk:
+            elif deficit < chunk:
                 ready.rotate(-1)
 
-    def _within_credit(self, size: int) -> int:
+    def _within_credit(self) -> int:
+        """The size of a message that is smaller than it could be; 0 while it is worth waiting for credit."""
         credit = self._limit - self.sent
-        if size <= credit:
-            return size
         # As for a single stream: a small remainder is not worth a message, since more is told every quarter.
         if 2 * credit >= self._span:
             return credit

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sideband._native import Blake3
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    pass
 
 __all__ = ["Outgoing"]
 
@@ -85,11 +85,12 @@ class Outgoing:
         self._given_digest = digest
         self._hasher = None
 
-    def write(self, data: Buffer, room: int) -> int:
+    def write(self, view: memoryview, room: int) -> int:
         """Take up to `room` bytes and return how many. `bytes` are kept as they are, anything mutable is copied."""
-        view = memoryview(data).cast("B")
-        size = min(room, view.nbytes)
-        view = view[:size]
+        size = view.nbytes
+        if size > room:
+            size = room
+            view = view[:size]
         if not size:
             return 0
         if size < _SMALL:

@@ -178,14 +178,16 @@ class ByteStream:
         Raises:
             PeerError: `invalid_state` after `end`; `stream_reset` or `integrity_error` after a failure.
         """
-        self.check()
-        outgoing = self._outgoing
+        if self.failure is not None:
+            raise _error(self.failure)
+        outgoing, streams = self._outgoing, self._streams
         if outgoing.ended:
             raise PeerError("invalid_state", "nothing can be written after the end of a stream")
-        taken = outgoing.write(data, self.room)
-        self._short = taken < memoryview(data).nbytes
-        if self._streams is not None:
-            self._streams._wrote(self, taken)
+        view = memoryview(data).cast("B")
+        taken = outgoing.write(view, 0 if streams is None else streams._room(self))
+        self._short = taken < view.nbytes
+        if streams is not None:
+            streams._wrote(self, taken)
         return taken
 
     def end(self, digest: bytes | None = None) -> None:
@@ -235,7 +237,8 @@ class ByteStream:
         Raises:
             PeerError: `integrity_error` when the digest was wrong, `stream_reset` after another failure.
         """
-        self.check()
+        if self.failure is not None:
+            raise _error(self.failure)
         chunk = self._incoming.read(max_bytes)
         if chunk is None:
             return None
