@@ -8,8 +8,15 @@ from typing import Any
 import pytest
 
 from sideband import direct
+from sideband.direct.binding import binding_of
 from sideband.errors import ConfigError, IdentityRefusedError, PeerError, SbdpError, SidebandError, TransportError
-from sideband.identity import MemoryIdentityKeyStore, NoiseKeyPair, compute_fingerprint, generate_identity_key_pair
+from sideband.identity import (
+    IdentityTrust,
+    MemoryIdentityKeyStore,
+    NoiseKeyPair,
+    compute_fingerprint,
+    generate_identity_key_pair,
+)
 from sideband.peer import RetryPolicy
 from sideband.transport import MemoryTransport
 from tests.direct.conftest import Sides
@@ -146,11 +153,34 @@ async def test_nobody_there_is_a_refused_connection(sides: Sides) -> None:
         {"remote_key": b"short", "identity_key_store": None},
         {"name": ""},
         {"remote_identity_key": b"short"},
+        {"remote_key": bytes(32)},
+        {"trust": IdentityTrust(MemoryIdentityKeyStore(), "auto")},
+        {"remote_name": ""},
+        {"remote_name": "x" * 256},
+        {"name": "x" * 256},
+        {"trust_policy": "prompt"},
+        {"trust_policy": "none such"},
     ],
 )
 def test_what_cannot_be_decided_is_refused_at_once(sides: Sides, wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         sides.dial("tcp://127.0.0.1:1", **wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"tls_certificate": b"aa:bb"}, {"identity_key_store": None}, {"max_half_open": 0}, {"name": "a\nb"}]
+)
+async def test_a_listener_that_nobody_could_reach_is_refused_at_once(sides: Sides, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        await sides.listen(**wrong)
+
+
+def test_only_transports_with_a_name_in_the_prologue_carry_direct_sessions() -> None:
+    class Other:
+        transport_name = None
+
+    with pytest.raises(ConfigError, match="Other"):
+        binding_of(Other(), None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("endpoint", ["udp://127.0.0.1:1", "127.0.0.1:1", ""])

@@ -187,7 +187,10 @@ def sbdp_negotiator(
         raise ConfigError("a direct session needs either trust or remote_key, and not both")
     if initiator and remote_name is None and remote_key is None:
         raise ConfigError("a side that dials gives remote_name: the name whose key it means to reach")
-    for given, what in ((remote_key, "remote_key"), (remote_identity_key, "remote_identity_key")):
+    if remote_name is not None:
+        check_daemon_id(remote_name)
+    sizes = {"remote_key": remote_key, "remote_identity_key": remote_identity_key, "tls_certificate": tls_certificate}
+    for what, given in sizes.items():
         if given is not None and len(given) != 32:
             raise ConfigError(f"{what} is 32 bytes, got {len(given)}")
     if max_half_open < 1 or half_open_seconds <= 0:

@@ -74,7 +74,7 @@ def connect(
     Raises:
         ConfigError: what to trust is not given, or given twice; the scheme has no transport.
     """
-    if remote_key is None:
+    if remote_key is None or identity_key_store is not None:
         trust = _trust(trust, identity_key_store, trust_policy, on_first_connection, on_identity_mismatch)
     negotiator = sbdp_negotiator(
         name,
