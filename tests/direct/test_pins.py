@@ -17,6 +17,8 @@ from sideband.identity import IdentityTrust, MemoryIdentityKeyStore, TrustPolicy
 from sideband.peer import RetryPolicy
 from tests.direct.conftest import Sides
 from tests.direct.test_second_implementation import dialled, listening
+from tests.support.manual_clock import settle
+from tests.support.relay_harness import until
 from tests.support.sbdp_by_hand import Side, prologue
 
 OLD = NoiseKeyPair.generate().public_key
@@ -247,6 +249,36 @@ async def test_a_callback_may_take_longer_than_a_handshake(sides: Sides) -> None
         await connecting
         await peer.disconnect()
         assert [peer.remote_name for peer in sides.peers] == ["laptop"]
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ws"])
+async def test_a_dialler_that_decides_for_longer_than_the_listener_waits_is_told_to_come_again(
+    sides: Sides, transport: str
+) -> None:
+    pins, left = MemoryIdentityKeyStore(), asyncio.Event()
+
+    async def ask(*_: str) -> bool:
+        await left.wait()
+        return True
+
+    def dial(server: Any, **more: Any) -> Any:
+        trust = IdentityTrust(pins, "prompt", on_first_connection=ask, on_identity_mismatch=ask)
+        return sides.dial(server, identity_key_store=None, trust=trust, **more)
+
+    async with await sides.listen(f"{transport}://127.0.0.1:0", half_open_seconds=0.05) as server:
+        peer = dial(server)
+        connecting = asyncio.create_task(peer.connect())
+        serving = server._serving  # type: ignore[attr-defined]
+        await until(lambda: bool(serving))
+        await until(lambda: not serving)
+        await settle()
+        left.set()
+        with pytest.raises(SbdpError, match=r"handshake_timeout: .* connect again"):
+            await connecting
+        await peer.disconnect()
+        assert await pins.get("studio") == sides.studio.public_key
+        async with dial(server) as peer:
+            assert await peer.rpc.call("echo", 1) == 1
 
 
 async def test_who_waits_for_a_decision_has_a_place_to_lose_and_who_is_known_still_gets_in(sides: Sides) -> None:

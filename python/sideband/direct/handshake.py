@@ -193,7 +193,7 @@ async def open_session(
         tls_certificate: see `binding_of`.
 
     Raises:
-        SbdpError: `handshake_failed`.
+        SbdpError: `handshake_failed`; `handshake_timeout` when the other side left while somebody was deciding.
         IdentityRefusedError: the key, or its name, is not accepted.
         IdentityStoreError: the pin store failed.
         TransportError: the connection was lost.
@@ -206,6 +206,10 @@ async def open_session(
         proof = side.read_second(await connection.receive())
         deciding()
         outcome = await _decide(trusted, proof, side.remote_key)
+        if connection.closed:
+            # Only a person takes longer than a listener waits, and what was decided holds.
+            text = "the other side did not wait for the decision about its key; it is made, so connect again"
+            raise SbdpError("handshake_timeout", text)
         await connection.send(side.third())
         return Opened(side.session(max_record, rekey), proof, outcome, side.hash)
     await connection.send(side.read_first(await connection.receive()))
