@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from sideband._native import NOISE_MAX_RECORD, NoiseHandshake, NoiseKeyPair
 from sideband.direct import DirectPolicy
 from sideband.direct.binding import prologue
-from sideband.direct.channels import MAX_INBOUND, Channels, may_dial
+from sideband.direct.candidates import may_dial
+from sideband.direct.channels import MAX_INBOUND, Channels
 from sideband.direct.handshake import DirectIdentity, SideHandshake
+from sideband.direct.messages import MAX_CANDIDATES, Offer, decode, encode
 from sideband.direct.proof import SIGNATURE_CONTEXT, decode_proof, encode_proof
-from sideband.direct.upgrade import MAX_CANDIDATES, Offer, Phase, Upgrade, decode, encode
+from sideband.direct.upgrade import Phase, Upgrade
 from sideband.errors import ConfigError, SbdpError
 from sideband.identity import generate_identity_key_pair
 from sideband.peer.clock import LoopClock
@@ -311,12 +313,12 @@ def test_an_offer_that_is_none_is_ignored(fields: dict[str, Any]) -> None:
         ("tcp://127.0.0.1:4000", False),
         ("tcp://[::1]:4000", False),
         ("tcp://localhost:4000", False),
-        ("tcp://intranet.example:80", False),
-        ("tcp://0.0.0.0:80", False),
-        ("tcp://255.255.255.255:80", False),
-        ("tcp://224.0.0.1:80", False),
-        ("tcp://169.254.169.254:80", False),
-        ("tcp://[fe80::1]:80", False),
+        ("tcp://intranet.example:4000", False),
+        ("tcp://0.0.0.0:4000", False),
+        ("tcp://255.255.255.255:4000", False),
+        ("tcp://224.0.0.1:4000", False),
+        ("tcp://169.254.169.254:4000", False),
+        ("tcp://[fe80::1]:4000", False),
         ("tcp://192.0.2.1", False),
         ("tcp://192.0.2.1:0", False),
         ("nonsense", False),
@@ -324,7 +326,7 @@ def test_an_offer_that_is_none_is_ignored(fields: dict[str, Any]) -> None:
     ],
 )
 def test_only_addresses_of_other_machines_are_dialled(candidate: str, dialled: bool) -> None:
-    assert may_dial(candidate, loopback=False) is dialled
+    assert may_dial(candidate, DirectPolicy()) is dialled
 
 
 async def test_a_candidate_that_points_to_a_third_party_gets_the_first_message_and_no_more() -> None:

@@ -11,9 +11,11 @@ import msgpack
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sideband.direct.channels import may_dial
+from sideband.direct.candidates import may_dial
+from sideband.direct.messages import decode
+from sideband.direct.policy import DirectPolicy
 from sideband.direct.proof import decode_proof
-from sideband.direct.upgrade import Phase, Say, Upgrade, decode
+from sideband.direct.upgrade import Phase, Say, Upgrade
 from sideband.errors import SbdpError, TransportError
 from sideband.transport.tcp import host_and_port
 from sideband.transport.webrtc import WebRtcOffer
@@ -92,7 +94,7 @@ candidates = st.text(max_size=60) | st.builds(
 
 @given(candidates)
 def test_candidates(candidate: str) -> None:
-    if may_dial(candidate, loopback=False):
+    if may_dial(candidate, DirectPolicy()):
         host, port = "", 0
         with contextlib.suppress(TransportError):
             host, port = host_and_port(candidate, candidate.partition("://")[0])

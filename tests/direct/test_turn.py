@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sideband import direct
-from sideband.direct.channels import own_addresses
+from sideband.direct.candidates import own_addresses
 from sideband.peer import Peer, PeerOptions
 from tests.support.coturn import answering, coturn
 from tests.support.relay_harness import PAUSE, QUICK, World

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sideband.direct.messages import Offer, decode, encode
 from sideband.direct.upgrade import (
     Action,
     Back,
@@ -16,7 +17,6 @@ from sideband.direct.upgrade import (
     Invited,
     Lost,
     Moved,
-    Offer,
     Pause,
     Phase,
     Say,
@@ -24,8 +24,6 @@ from sideband.direct.upgrade import (
     Try,
     Upgrade,
     Welcome,
-    decode,
-    encode,
 )
 
 ID, OTHER_ID = b"i" * 16, b"o" * 16

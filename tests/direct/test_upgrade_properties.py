@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from sideband.direct import DirectPolicy
 from sideband.direct.channels import Channel
+from sideband.direct.messages import Offer
 from sideband.direct.moving import SessionUpgrade
-from sideband.direct.upgrade import Offer, Phase
+from sideband.direct.upgrade import Phase
 from sideband.errors import PeerError, TransportError
 from sideband.peer import Peer, PeerOptions
 from sideband.peer.link import LinkInfo, LinkSignal

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
-import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from yarl import URL
 
 from sideband._native import NoiseKeyPair
+from sideband.direct.candidates import acceptable, endpoint, filtered, own_addresses
 from sideband.direct.handshake import DirectIdentity, Rekey, Trusted, open_session
 from sideband.direct.link import DirectLink, abort
+from sideband.direct.messages import MAX_CANDIDATES, Offer
 from sideband.direct.policy import DirectPolicy
 from sideband.direct.sessions import transport_for
-from sideband.direct.upgrade import MAX_CANDIDATES, Offer
 from sideband.errors import ConfigError, SidebandError, TransportError
 from sideband.peer.clock import Clock
 from sideband.peer.link import LinkInfo
@@ -27,7 +26,7 @@ from sideband.transport import Connection, Listener
 if TYPE_CHECKING:
     from sideband.transport.webrtc import WebRtcOffer
 
-__all__ = ["Channel", "Channels", "may_dial", "own_addresses"]
+__all__ = ["Channel", "Channels"]
 
 MAX_INBOUND = 16
 """Connections that one attempt's listeners have under way; beyond, the oldest is cut."""
@@ -101,7 +100,7 @@ class Channels:
             if name in policy.transports and (hosts or policy.addresses):
                 port = await self._listen(name, policy.ports.get(name, 0))
                 if port is not None:
-                    candidates += [_endpoint(name, host, port) for host in (*hosts, *given)]
+                    candidates += [endpoint(name, host, port) for host in (*hosts, *given)]
         description = await self._describe("" if remote is None else remote.description)
         return Offer(self._key.public_key, tuple(candidates[:MAX_CANDIDATES]), description)
 
@@ -112,13 +111,8 @@ class Channels:
         self._remote.set_result(remote)
         if self._webrtc is not None and remote.description:
             self._run(self._meet(self._webrtc, remote))
-        for candidate in remote.candidates[:MAX_CANDIDATES]:
-            name = candidate.partition("://")[0]
-            if name in ("tcp", "quic") and name in self._policy.transports:
-                if may_dial(candidate, loopback=self._policy.loopback):
-                    self._run(self._dial(candidate))
-                else:
-                    _log.info("a candidate was not dialled: its address is not one for other machines")
+        for candidate in acceptable(remote.candidates, self._policy):
+            self._run(self._dial(candidate))
 
     def keep(self, channel: bytes) -> None:
         """Close everything but this channel."""
@@ -158,7 +152,7 @@ class Channels:
         servers = [(server.url, server.username, server.credential) for server in policy.ice_servers]
         self._webrtc = WebRtcOffer(servers, host_candidates=policy.host_candidates)
         try:
-            return await (self._webrtc.offer() if self._client else self._webrtc.answer(offer))
+            return await (self._webrtc.offer() if self._client else self._webrtc.answer(filtered(offer, policy)))
         except TransportError as error:
             _log.info("WebRTC is not tried: %s", error)
             return ""
@@ -166,7 +160,7 @@ class Channels:
     async def _meet(self, webrtc: WebRtcOffer, remote: Offer) -> None:
         try:
             if self._client:
-                await webrtc.accept(remote.description)
+                await webrtc.accept(filtered(remote.description, self._policy))
             connection = await webrtc.connection()
         except TransportError as error:
             _log.debug("WebRTC did not connect: %s", error)
@@ -260,38 +254,3 @@ class Channels:
         task = asyncio.get_running_loop().create_task(work, name="sideband direct dial")
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
-
-
-def own_addresses(*, loopback: bool) -> list[str]:
-    """Return this machine's addresses: those it would speak to other networks from, and loopback where asked."""
-    found: list[str] = []
-    for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-            # Nothing is sent: this only asks the kernel for the route.
-            probe.connect((elsewhere, 9))
-            address = probe.getsockname()[0]
-            if address not in found and not ipaddress.ip_address(address).is_loopback:
-                found.append(address)
-    return [*found, "127.0.0.1"] if loopback else found
-
-
-def may_dial(candidate: str, *, loopback: bool) -> bool:
-    """Tell whether an address that another machine names is one to dial.
-
-    Only IP addresses are: a name would be looked up for whoever chose it. Of these not the ones that mean this machine,
-    its link or many machines.
-    """
-    try:
-        url = URL(candidate)
-        address = ipaddress.ip_address(url.host or "")
-    except ValueError:
-        return False
-    if url.explicit_port is None or not 0 < url.explicit_port < 65536:
-        return False
-    if address.is_loopback:
-        return loopback
-    return not (address.is_unspecified or address.is_multicast or address.is_link_local or address.is_reserved)
-
-
-def _endpoint(name: str, host: str, port: int) -> str:
-    return f"{name}://[{host}]:{port}" if ":" in host else f"{name}://{host}:{port}"

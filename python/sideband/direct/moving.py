@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sideband.direct import upgrade as machine
 from sideband.direct.channels import Channel, Channels
+from sideband.direct.messages import Offer, encode
 from sideband.direct.policy import DirectPolicy
 from sideband.errors import PeerError, SidebandError
 from sideband.peer.clock import Clock, Timer
@@ -32,10 +33,10 @@ _log = logging.getLogger("sideband.direct")
 class ChannelSource(Protocol):
     """What finds channels for one attempt; `Channels` does."""
 
-    async def gather(self, remote: machine.Offer | None = None) -> machine.Offer:
+    async def gather(self, remote: Offer | None = None) -> Offer:
         """Return what the other side has to know; on the daemon, with what the client has told."""
 
-    def reach(self, remote: machine.Offer) -> None:
+    def reach(self, remote: Offer) -> None:
         """Try to connect."""
 
     def keep(self, channel: bytes) -> None:
@@ -63,6 +64,8 @@ def upgrades(policy: DirectPolicy | None = None) -> UpgradeFactory | None:
 
     def make(peer: Peer, session: Session, link: LinkInfo) -> PathUpgrade | None:
         del link  # the peer asks for relayed sessions only
+        if policy.mode == "require":
+            session.connection.hold()
         if DIRECT_1 not in session.connection.capabilities:
             if policy.mode == "require":
                 session.fail(PeerError("not_connected", "the other side takes no direct sessions; policy requires one"))
@@ -131,6 +134,9 @@ class SessionUpgrade:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closings: set[asyncio.Task[None]] = set()
         self._timer: Timer | None = None
+        self._deadline: Timer | None = None
+        if policy.mode == "require":
+            self._deadline = clock.call_later(self._patience, self._overdue)
         self._finished = False
 
     def begin(self) -> None:
@@ -142,7 +148,7 @@ class SessionUpgrade:
     def invite(self) -> None:
         """Ask the client to begin, on the daemon."""
         if not self.state.client and self.state.phase is machine.Phase.IDLE:
-            self._say(machine.encode("ask", secrets.token_bytes(16)))
+            self._say(encode("ask", secrets.token_bytes(16)))
 
     def received(self, data: bytes) -> None:
         """See `PathUpgrade.received`."""
@@ -172,6 +178,8 @@ class SessionUpgrade:
         """See `PathUpgrade.finish`."""
         self._finished = True
         self._disarm()
+        if self._deadline is not None:
+            self._deadline.cancel()
         channel = self._channels.get(self.state.channel or b"")
         writers = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in writers:
@@ -207,7 +215,7 @@ class SessionUpgrade:
                     self._gate.set()
                 case machine.Back():
                     number = session.connection.expected
-                    session.rewind(machine.encode("back", action.attempt, {"n": number}))
+                    session.rewind(encode("back", action.attempt, {"n": number}))
                 case machine.Welcome():
                     session.welcome_back()
                 case machine.Channels():
@@ -222,6 +230,11 @@ class SessionUpgrade:
 
     # What follows is private.
 
+    @property
+    def _patience(self) -> float:
+        # The daemon waits a little longer than the client, who alone gives up.
+        return self._policy.timeout * (1.0 if self.state.client else 1.5)
+
     async def _offer(self, attempt: bytes) -> None:
         if self.state.phase is not machine.Phase.IDLE:
             return
@@ -231,17 +244,16 @@ class SessionUpgrade:
         if not actions:
             await source.close()
             return
-        self._arm(self._policy.timeout)
+        self._arm(self._patience)
         self.perform(actions)
 
-    async def _try(self, attempt: bytes, remote: machine.Offer) -> None:
+    async def _try(self, attempt: bytes, remote: Offer) -> None:
         if self.state.client:
             if self._source is not None:
                 self._source.reach(remote)
             return
         source = self._new_source(attempt)
-        # A little longer than the client, who alone gives up.
-        self._arm(self._policy.timeout * 1.5)
+        self._arm(self._patience)
         own = await source.gather(remote)
         self.perform(self.state.answer(own))
         source.reach(remote)
@@ -265,7 +277,7 @@ class SessionUpgrade:
         def make(number: int) -> bytes:
             # Not from inside `take`: what follows may send.
             asyncio.get_running_loop().call_soon(lambda: self.perform(self.state.left()))
-            return machine.encode("switch", attempt, {"n": number})
+            return encode("switch", attempt, {"n": number})
 
         self._arm(self._policy.timeout)
         self._session.move(make, self._wake.set)
@@ -288,8 +300,7 @@ class SessionUpgrade:
             task = asyncio.get_running_loop().create_task(source.close(), name="sideband direct end")
             self._closings.add(task)
             task.add_done_callback(self._closings.discard)
-        if self._policy.mode == "require" and not self._finished:
-            self._session.fail(PeerError("not_connected", "no direct way was found, and policy requires one"))
+        self._give_up_where_required()
 
     async def _read(self, channel: Channel) -> None:
         try:
@@ -336,6 +347,15 @@ class SessionUpgrade:
     def _expired(self) -> None:
         self._timer = None
         self.perform(self.state.expired())
+
+    def _overdue(self) -> None:
+        # Also where no attempt has begun, or what has to be gathered for it takes too long.
+        if self.state.phase in (machine.Phase.IDLE, machine.Phase.OFFERED, machine.Phase.TRYING):
+            self._give_up_where_required()
+
+    def _give_up_where_required(self) -> None:
+        if self._policy.mode == "require" and not self._finished:
+            self._session.fail(PeerError("not_connected", "no direct way was found, and policy requires one"))
 
     def _own(self, work: asyncio._CoroutineLike[None]) -> None:
         if self._finished:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from sideband.direct.messages import MAX_CANDIDATES
 from sideband.errors import ConfigError
 
 __all__ = ["DirectPolicy", "IceServer", "UpgradeTransport"]
@@ -44,9 +45,7 @@ class IceServer:
             or found["transport"] not in _ICE_TRANSPORTS[scheme]
             or not 0 < int(found["port"] or 3478) < 65536
         ):
-            raise ConfigError(
-                f"an ICE server is stun:HOST:PORT, turn:HOST:PORT or turns:HOST:PORT?transport=tcp"
-            )
+            raise ConfigError("an ICE server is stun:HOST:PORT, turn:HOST:PORT or turns:HOST:PORT?transport=tcp")
         if scheme != "stun" and not (self.username and self.credential):
             raise ConfigError(f"{self.url}: a TURN server needs a username and a credential")
 
@@ -56,8 +55,9 @@ class DirectPolicy:
     """Whether and how relayed sessions may become direct ones.
 
     Attributes:
-        mode: "prefer" tries and stays on the relay where nothing connects; "require" closes a session that is not
-            direct in time; "forbid" offers nothing and takes no part.
+        mode: "prefer" tries and stays on the relay where nothing connects; "require" holds what the application
+            sends until the session is direct, and closes one that is not in time; "forbid" offers nothing and takes no
+            part.
         transports: what is tried; those whose extra is not installed are left out.
         host_candidates: whether this machine's own addresses are told to the other side.
         addresses: further ones to tell, as `host` or `tcp://host:port` (such as a forwarded port), IP addresses only.
@@ -66,10 +66,13 @@ class DirectPolicy:
             candidates are tried.
         timeout: seconds until an attempt is given up; 10.
         loopback: whether loopback addresses are told and dialled: for tests, and for peers on one machine.
+        max_candidates: how many of the other side's addresses are dialled, and as many of WebRTC's; 1 to 16.
+        privileged_ports: whether ports below 1024 are dialled, where the other side has opened one for this.
         heartbeat_seconds: silence on a direct way after which the other side is pinged; 25.
 
     Raises:
-        ConfigError: the mode or a transport is unknown, the timeout is not positive, or "require" has nothing to try.
+        ConfigError: the mode or a transport is unknown, the timeout is not positive, max_candidates is not 1 to 16, or
+            "require" has nothing to try.
     """
 
     mode: Literal["forbid", "prefer", "require"] = "prefer"
@@ -80,6 +83,8 @@ class DirectPolicy:
     ice_servers: tuple[IceServer, ...] = ()
     timeout: float = 10.0
     loopback: bool = False
+    max_candidates: int = MAX_CANDIDATES
+    privileged_ports: bool = False
     heartbeat_seconds: float | None = 25.0
 
     def __post_init__(self) -> None:
@@ -92,5 +97,9 @@ class DirectPolicy:
             )
         if self.timeout <= 0:
             raise ConfigError("the timeout of an attempt is more than 0 seconds")
+        if not 1 <= self.max_candidates <= MAX_CANDIDATES:
+            raise ConfigError(
+                f"1 to {MAX_CANDIDATES} candidates of the other side are tried; got {self.max_candidates}"
+            )
         if self.mode == "require" and not self.transports:
             raise ConfigError("a session that has to be direct needs at least one transport")

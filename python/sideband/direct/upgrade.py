@@ -13,13 +13,11 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import msgpack
+from sideband.direct.messages import Offer, decode, encode, offer_fields, offer_of
 
 __all__ = [
-    "MAX_CANDIDATES",
-    "MAX_MESSAGE_BYTES",
     "Action",
     "Back",
     "Channels",
@@ -28,7 +26,6 @@ __all__ = [
     "Invited",
     "Lost",
     "Moved",
-    "Offer",
     "Pause",
     "Phase",
     "Say",
@@ -36,31 +33,7 @@ __all__ = [
     "Try",
     "Upgrade",
     "Welcome",
-    "decode",
-    "encode",
 ]
-
-MAX_MESSAGE_BYTES = 32 * 1024
-MAX_CANDIDATES = 16
-MAX_CANDIDATE_BYTES = 300
-MAX_DESCRIPTION_BYTES = 16 * 1024
-ID_BYTES = 16
-KEY_BYTES = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What one side says so that the other can reach it.
-
-    Attributes:
-        key: the static key that its channels show, 32 bytes.
-        candidates: addresses to dial, such as `tcp://192.0.2.1:4242`.
-        description: what WebRTC needs to know (SDP); empty without it.
-    """
-
-    key: bytes
-    candidates: tuple[str, ...] = ()
-    description: str = ""
 
 
 class Phase(Enum):
@@ -187,13 +160,13 @@ class Upgrade:
         if not self._may_begin() or not self.client:
             return []
         self._begin(attempt, Phase.OFFERED)
-        return [Say(encode("offer", attempt, _offer_fields(own)))]
+        return [Say(encode("offer", attempt, offer_fields(own)))]
 
     def answer(self, own: Offer) -> list[Action]:
         """The daemon has gathered what it answers `Try` with."""
         if self.client or self.phase is not Phase.TRYING or self._attempt is None:
             return []
-        return [Say(encode("answer", self._attempt, _offer_fields(own)))]
+        return [Say(encode("answer", self._attempt, offer_fields(own)))]
 
     def ready(self, channel: bytes) -> list[Action]:
         """A channel stands whose key is the announced one."""
@@ -283,7 +256,7 @@ class Upgrade:
         if kind == "ask":
             return [Invited()] if self.client and self._may_begin() else []
         if kind == "offer":
-            return self._offered(attempt, _offer_of(fields))
+            return self._offered(attempt, offer_of(fields))
         current = self._attempt is not None and hmac.compare_digest(attempt, self._attempt)
         if kind == "back":
             known = current or (self._previous is not None and hmac.compare_digest(attempt, self._previous))
@@ -292,7 +265,7 @@ class Upgrade:
             return []
         match kind:
             case "answer" if self.client and self.phase is Phase.OFFERED:
-                offer = _offer_of(fields)
+                offer = offer_of(fields)
                 if offer is None:
                     return self._give_up()
                 self.phase = Phase.TRYING
@@ -381,41 +354,3 @@ class Upgrade:
         actions = self._back(attempt)
         self._away = False
         return [*actions, Welcome()]
-
-
-def encode(kind: str, attempt: bytes, fields: dict[str, Any] | None = None) -> bytes:
-    """Return a message of direct/1."""
-    packed: bytes = msgpack.packb({"v": 1, "t": kind, "id": attempt} | (fields or {}))
-    return packed
-
-
-def decode(data: bytes) -> dict[str, Any] | None:
-    """Return the fields of a message of direct/1: `t` is text and `id` 16 bytes. None when it is none."""
-    if len(data) > MAX_MESSAGE_BYTES:
-        return None
-    try:
-        fields = msgpack.unpackb(data, raw=False, strict_map_key=True, max_map_len=32, max_array_len=64, max_ext_len=0)
-    except Exception:  # noqa: BLE001  (msgpack raises many kinds for bytes from outside, and each of them means the same)
-        return None
-    if not isinstance(fields, dict) or fields.get("v") != 1 or not isinstance(fields.get("t"), str):
-        return None
-    attempt = fields.get("id")
-    return fields if isinstance(attempt, bytes) and len(attempt) == ID_BYTES else None
-
-
-def _offer_fields(offer: Offer) -> dict[str, Any]:
-    fields: dict[str, Any] = {"key": offer.key, "c": list(offer.candidates)}
-    return fields | ({"sdp": offer.description} if offer.description else {})
-
-
-def _offer_of(fields: dict[str, Any]) -> Offer | None:
-    key, candidates, description = fields.get("key"), fields.get("c", []), fields.get("sdp", "")
-    if not isinstance(key, bytes) or len(key) != KEY_BYTES:
-        return None
-    if not isinstance(candidates, list) or len(candidates) > MAX_CANDIDATES:
-        return None
-    if not all(isinstance(candidate, str) and len(candidate) <= MAX_CANDIDATE_BYTES for candidate in candidates):
-        return None
-    if not isinstance(description, str) or len(description) > MAX_DESCRIPTION_BYTES:
-        return None
-    return Offer(key, tuple(candidates), description)

@@ -152,7 +152,10 @@ class Session:
     def wants_write(self) -> bool:
         """Whether `take` would return something now. May be True once when a full window turns out to hold all back."""
         return self.connection.wants_write or (
-            self.streams is not None and self.error is None and self.streams.wants_write
+            self.streams is not None
+            and self.error is None
+            and not self.connection.holding
+            and self.streams.wants_write
         )
 
     @property
@@ -230,7 +233,7 @@ class Session:
             return frames
         if self._peer is not None:
             self._peer.events.flush()
-        if streams is not None and not self.connection.wants_write:
+        if streams is not None and not self.connection.holding and not self.connection.wants_write:
             frames += streams.take(behind_others=not all(map(is_of_streams, frames)))
         self._arm()
         return frames

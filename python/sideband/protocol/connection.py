@@ -75,7 +75,7 @@ class SbpConnection:
         SbpError: 1002 when `local` does not make a valid handshake.
     """
 
-    __slots__ = ("_greeted", "_handshake", "_inbound", "_recovery", "_state", "_switch", "opener")
+    __slots__ = ("_greeted", "_handshake", "_holding", "_inbound", "_recovery", "_state", "_switch", "opener")
 
     def __init__(
         self,
@@ -92,6 +92,7 @@ class SbpConnection:
     ) -> None:
         self.opener = opener
         self._greeted = False
+        self._holding = False
         self._switch: Callable[[int], bytes] | None = None
         caps = [cap for cap in local.caps if cap not in _IMPLEMENTED or _usable(cap, resumable, max_frame_payload)]
         if resumable and STREAM_1 in caps and RESUME_1 not in caps:
@@ -135,7 +136,7 @@ class SbpConnection:
             return False
         if state.urgent or self._switch is not None:
             return True
-        if state.control or state.outbox.ready():
+        if state.control or (not self._holding and state.outbox.ready()):
             return True
         order = state.order
         return not state.closed and order is not None and (order.ack_due or order.state_due)
@@ -229,6 +230,15 @@ class SbpConnection:
         frames = state.urgent if urgent else state.control
         frames.append(sbp_encode_message(state.ids.fresh(), DIRECT_SUBJECT, data))
 
+    def hold(self) -> None:
+        """Let no message of the application leave until the switch has (`queue_switch`). What is sent waits in order."""
+        self._holding = True
+
+    @property
+    def holding(self) -> bool:
+        """Whether messages of the application wait for the switch."""
+        return self._holding
+
     def queue_switch(self, make: Callable[[int], bytes] | None) -> None:
         """Let the next `take` end with the direct/1 message that `make(number)` returns; None takes that back.
 
@@ -303,9 +313,11 @@ class SbpConnection:
         room = max_bytes
         for frame in out:
             room -= len(frame)
-        state.outbox.take(out, room, state.clock)
+        if not self._holding:
+            state.outbox.take(out, room, state.clock)
         if self._switch is not None and not state.closed:
             make, self._switch = self._switch, None
+            self._holding = False
             window = state.outbox.window
             data = make(0 if window is None else window.left)
             out.append(sbp_encode_message(state.ids.fresh(), DIRECT_SUBJECT, data))
