@@ -37,6 +37,11 @@ def admin(data: Path, *words: str, code: int = 0) -> list[dict[str, Any]]:
     assert done.exit_code == code, done.output
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert all(line["v"] == 1 for line in found)
+    if not code:
+        assert found[0]["event"] == "ready"
+        if "entries" in found[0]:
+            assert found[0]["entries"] == len(found) - 1
+            return found[1:]
     return found
 
 
@@ -82,7 +87,7 @@ def test_serve_tells_where_it_is_and_ends_cleanly(
 
 def test_bootstrap_is_enough_to_begin(data: Path) -> None:
     [made] = admin(data, "bootstrap", "--account", "home", "--user", "me", "--daemon", "nas")
-    assert set(made) == {"v", "event", "accountId", "userId", "token", "daemonId", "keyId", "apiKey"}
+    assert set(made) == {"v", "event", "done", "accountId", "userId", "token", "daemonId", "keyId", "apiKey"}
     assert made["apiKey"].startswith("sbnd_dak_")
     assert made["token"].startswith("sbnd_usr_")
     assert [row["name"] for row in admin(data, "daemon", "list")] == ["nas"]

@@ -17,7 +17,7 @@ _SECRETS = ("apiKey", "token")
 def print_made(event: str, made: Mapping[str, Any], json_output: bool) -> None:
     """Print the result of one action; a secret in it is shown this once."""
     if json_output:
-        print_event(event, **made)
+        print_event("ready", done=event, **made)
         return
     from rich.table import Table
 
@@ -33,6 +33,7 @@ def print_made(event: str, made: Mapping[str, Any], json_output: bool) -> None:
 def print_rows(event: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], json_output: bool) -> None:
     """Print a list: a table of `columns`, or with `--json` every field of every row."""
     if json_output:
+        print_event("ready", entries=len(rows))
         for row in rows:
             print_event(event, **{name: _plain(value) for name, value in row.items()})
         return

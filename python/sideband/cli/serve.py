@@ -169,6 +169,6 @@ def _quoted(path: Path) -> str:
 def _print_settings(settings: ServerSettings, json_output: bool) -> None:
     shown = settings.model_dump(mode="json")
     if json_output:
-        print_event("settings", settings=shown)
+        print_event("ready", settings=shown)
         return
     print(json.dumps(shown, indent=2))
