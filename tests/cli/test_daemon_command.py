@@ -338,7 +338,10 @@ async def test_what_people_see(platform: ServedPlatform, terminal: Callable[...,
     code = _code(daemon.lines)
     assert f"daemon  {who.daemon_id} (the attic)" in daemon.lines
     assert any(line.startswith("key     SHA256:") for line in daemon.lines)
-    assert f"  sideband connect {code} --api {platform.url}" in daemon.lines
+    commands = (f"ls {code}", f"get {code} FILE", f"connect {code}")
+    assert [line for line in daemon.lines if line.startswith("  sideband ")] == [
+        f"  sideband {command} --api {platform.url}" for command in commands
+    ]
     assert read_qr(_drawn(daemon.lines)) == f"{platform.url}/connect#qc={code}"
     async with _connect(platform, quick_connect_code=str(code)) as peer:
         key = peer.fingerprint

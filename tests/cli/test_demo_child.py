@@ -32,7 +32,7 @@ async def test_killing_a_process_that_has_just_ended_leaves_its_exit_code_to_who
     )
     child = Child("client", process, tmp_path / "errors")
     # It has ended, and nobody has asked for its exit code.
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - the loop must not run meanwhile
     child.kill()
     killed.set()
     await child.ended()

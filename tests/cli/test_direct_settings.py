@@ -94,6 +94,41 @@ def test_what_is_no_server_is_refused_without_telling_secrets(monkeypatch: pytes
     assert "secret" not in str(refused.value)
 
 
+def test_an_option_counts_before_both(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(home, ice_servers=[{"url": STUN}], host_candidates=True)
+    monkeypatch.setenv("SIDEBAND_ICE_SERVERS", "stun:two.example")
+    monkeypatch.setenv("SIDEBAND_HOST_CANDIDATES", "yes")
+    policy = direct_policy("prefer", ["stun:one.example", "stun:three.example"], False)
+    assert policy.ice_servers == (IceServer("stun:one.example"), IceServer("stun:three.example"))
+    assert not policy.host_candidates
+
+
+@pytest.mark.parametrize(
+    "url", ["turn:u:secret@192.0.2.1", "turns:192.0.2.1?secret", "stun:u:secret@host", "secret", "stun:host:70000"]
+)
+def test_an_option_takes_stun_servers_only(url: str) -> None:
+    with pytest.raises(ConfigError, match="--ice-server") as refused:
+        direct_policy("prefer", [STUN, url])
+    assert "secret" not in str(refused.value)
+
+
+def test_the_environment_can_name_a_file_of_its_owner(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = home / "servers.json"
+    monkeypatch.setenv("SIDEBAND_ICE_SERVERS", str(path))
+    with pytest.raises(ConfigError, match="a file that is not there"):
+        direct_policy("prefer")
+    path.write_text(json.dumps([{"url": TURN, "username": "u", "credential": "c"}]))
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match=r"SIDEBAND_ICE_SERVERS: .*servers.json"):
+        direct_policy("prefer")
+    path.chmod(0o600)
+    assert direct_policy("prefer").ice_servers == (IceServer(TURN, "u", "c"),)
+    path.write_text("very secret")
+    with pytest.raises(ConfigError, match="no JSON list") as refused:
+        direct_policy("prefer")
+    assert "secret" not in str(refused.value)
+
+
 @pytest.mark.parametrize("servers", [{"url": STUN}, "stun:stun.example", [STUN], 1])
 def test_what_is_no_list_of_servers_in_the_file_is_refused(home: Path, servers: object) -> None:
     write(home, ice_servers=servers)

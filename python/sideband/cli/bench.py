@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sideband.cli.direct_way import HostCandidatesOption, IceServersOption, Way
 from sideband.cli.target import CONNECT_SECONDS, ApiOption, TimeoutOption, TokenFileOption, TrustOption
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ Examples:
   sideband bench --size 1GiB           with a longer stream
   sideband bench --json > before.json  figures to compare with later ones
   sideband bench abcd-efgh-jkmn        the way to a daemon: round trip and rate
+  sideband bench d_4pjqkx... --direct  the way without the relay
 
 The stream and the calls go from one process through a relay to another, all on this machine. What costs what, and how
 to tune it: docs/performance.md.
@@ -33,6 +35,10 @@ to tune it: docs/performance.md.
 Exit codes: 0 ok, 1 failure, 2 usage, 3 authentication, 4 identity mismatch, 5 offline, 130 interrupted.
 """
 
+BenchWayOption = Annotated[
+    bool | None,
+    typer.Option("--direct/--relay-only", help="To a daemon without the relay, or only over it [over it]."),
+]
 DEFAULT_SIZE = "256MiB"
 DEFAULT_REMOTE_SIZE = "16MiB"
 ROUNDS = 7
@@ -52,6 +58,9 @@ def bench(
     seconds: Annotated[
         float, typer.Option("--seconds", metavar="SECONDS", min=0.001, help="For each figure of sealing.")
     ] = 0.2,
+    direct: BenchWayOption = None,
+    ice_server: IceServersOption = None,
+    host_candidates: HostCandidatesOption = None,
     timeout: TimeoutOption = CONNECT_SECONDS,
     api: ApiOption = None,
     token_file: TokenFileOption = None,
@@ -63,10 +72,14 @@ def bench(
     from sideband.cli.running import closed_pipe_is_an_end, run_command
 
     if target is None:
+        if direct is not None or ice_server or host_candidates is not None:
+            raise typer.BadParameter("--direct, --relay-only and what goes with them need a TARGET")
         with closed_pipe_is_an_end(), reporting_errors(json_output):
             _measure_machine(_bytes(size or DEFAULT_SIZE), seconds, json_output=json_output)
         return
-    how = {"api": api, "token_file": token_file, "timeout": timeout, "trust": trust}
+    how: dict[str, Any] = {"api": api, "token_file": token_file, "timeout": timeout, "trust": trust}
+    # One way for the whole of it: figures of a session that moves meanwhile would be of neither.
+    how["way"] = Way(bool(direct), ice_server, host_candidates)
     run_command(
         _measure_daemon(target, size or DEFAULT_REMOTE_SIZE, how, json_output=json_output), json_output=json_output
     )

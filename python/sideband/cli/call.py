@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sideband.cli.blocking_streams import waiting_for_input
+from sideband.cli.direct_way import HostCandidatesOption, IceServersOption, Way, WayOption
 from sideband.cli.running import run_command
 from sideband.cli.target import (
     CONNECT_SECONDS,
@@ -28,6 +29,7 @@ Examples:
   sideband call abcd-efgh-jkmn add '{"a": 1, "b": 2}' several, by name
   sideband call d_4pjqkx... store - < record.json    from standard input
   sideband call d_4pjqkx... '$sideband/info'         what every daemon answers
+  sideband call d_4pjqkx... greet --direct           only without the relay
 
 Prints the result as JSON. A daemon's error is told on standard error.
 
@@ -44,6 +46,9 @@ def call(
     call_timeout: Annotated[
         float, typer.Option("--call-timeout", metavar="SECONDS", min=0.1, help="How long the answer may take.")
     ] = 60.0,
+    direct: WayOption = None,
+    ice_server: IceServersOption = None,
+    host_candidates: HostCandidatesOption = None,
     timeout: TimeoutOption = CONNECT_SECONDS,
     api: ApiOption = None,
     token_file: TokenFileOption = None,
@@ -51,7 +56,8 @@ def call(
     json_output: JsonOption = False,
 ) -> None:
     """Call a method of a daemon, and print what it returns as JSON."""
-    how = {"api": api, "token_file": token_file, "timeout": timeout, "trust": trust}
+    how: dict[str, Any] = {"api": api, "token_file": token_file, "timeout": timeout, "trust": trust}
+    how["way"] = Way(direct, ice_server, host_candidates)
     run_command(_call(target, method, params, call_timeout, how, json_output=json_output), json_output=json_output)
 
 

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from sideband.cli.blocking_streams import BlockingInput
+from sideband.cli.direct_way import HostCandidatesOption, IceServersOption, Way, WayOption
 from sideband.cli.target import (
     CONNECT_SECONDS,
     ApiOption,
@@ -31,6 +32,7 @@ EPILOG = """\b
 Examples:
   sideband connect abcd-efgh-jkmn                    ask, call, watch; `help` says how
   sideband connect d_4pjqkx...
+  sideband connect d_4pjqkx... --direct              only without the relay
   echo 'call greet "Ada"' | sideband connect d_4pjqkx... --json
 
 Exit codes: 0 ok, 1 the connection was lost or a line of standard input failed, 2 usage, 3 authentication, 4 identity
@@ -51,6 +53,9 @@ quit                     leave; Ctrl-D does too"""
 
 def connect(
     target: TargetArgument,
+    direct: WayOption = None,
+    ice_server: IceServersOption = None,
+    host_candidates: HostCandidatesOption = None,
     timeout: TimeoutOption = CONNECT_SECONDS,
     api: ApiOption = None,
     token_file: TokenFileOption = None,
@@ -60,7 +65,8 @@ def connect(
     """Connect to a daemon and talk to it by hand: list its methods, call them, watch its events."""
     from sideband.cli.running import run_command
 
-    how = {"api": api, "token_file": token_file, "timeout": timeout, "trust": trust}
+    how: dict[str, Any] = {"api": api, "token_file": token_file, "timeout": timeout, "trust": trust}
+    how["way"] = Way(direct, ice_server, host_candidates)
     run_command(_connect(target, how, json_output=json_output), json_output=json_output)
 
 

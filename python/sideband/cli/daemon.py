@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sideband.cli import config
+from sideband.cli.direct_way import HostCandidatesOption, IceServersOption, Way
 from sideband.cli.output import EXIT_IDENTITY, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, reporting_errors
 from sideband.cli.running import closed_pipe_is_an_end
 from sideband.cli.target import ApiOption, JsonOption
@@ -31,6 +32,8 @@ Examples:
   sideband daemon --share in --writable      let them put files there too
   sideband daemon --share . --once           end when the first client has gone
   sideband daemon --share . --direct         clients that can reach it may leave the relay
+  sideband daemon --direct --ice-server stun:stun.example:3478 --no-host-candidates
+                                             the same from behind a NAT, without telling its own addresses
   sideband daemon --no-codes --json          for users of the account only; events for a program
 
 The API key comes from --api-key-file, SIDEBAND_API_KEY, or what `sideband init` has stored.
@@ -64,6 +67,8 @@ def daemon(
     direct: Annotated[
         bool, typer.Option("--direct", help="Clients that can reach this machine may leave the relay.")
     ] = False,
+    ice_server: IceServersOption = None,
+    host_candidates: HostCandidatesOption = None,
     log_level: Annotated[
         str, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
     ] = "warning",
@@ -81,7 +86,8 @@ def daemon(
         if codes is None:
             # What a service prints is kept in a log, and a code is a secret as long as it lives.
             codes = json_output or sys.stdout.isatty()
-        settings = _settings(api, api_key_file, name, shared, codes=codes, once=once, direct=direct)
+        way = Way(direct, ice_server, host_candidates)
+        settings = _settings(api, api_key_file, name, shared, codes=codes, once=once, way=way)
         _log_to_standard_error(log_level)
         output = EventOutput() if json_output else LineOutput(qr=qr)
         code = asyncio.run(_run(settings, output))
@@ -147,7 +153,7 @@ def _settings(
     *,
     codes: bool,
     once: bool,
-    direct: bool,
+    way: Way,
 ) -> DaemonSettings:
     from sideband.cli.daemon_run import DaemonSettings
     from sideband.identity import FileIdentity
@@ -160,7 +166,7 @@ def _settings(
         shared=shared,
         codes=codes,
         once=once,
-        direct=direct,
+        peer_options=way.daemon_options(),
     )
 
 

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "DaemonOutput", "EventOutput", "LineOutput", "Shared"]
 
+_CONNECT = ("sideband connect {}",)
+_SHARES = ("sideband ls {}", "sideband get {} FILE")
+_WRITABLE = ("sideband put {} FILE",)
+"""What a client may do with a code."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:
@@ -175,6 +180,7 @@ class LineOutput(DaemonOutput):
         self._console = console()
         self._qr = qr
         self._api_url = ""
+        self._commands: tuple[str, ...] = _CONNECT
 
     @override
     def ready(self, server: CloudServer, name: str | None, shared: Shared | None) -> None:
@@ -183,6 +189,7 @@ class LineOutput(DaemonOutput):
         self._say(f"key     {server.fingerprint}")
         self._say(f"relay   {server.relay_url}")
         if shared is not None:
+            self._commands = (*_SHARES, *(_WRITABLE if shared.writable else ()), *_CONNECT)
             rights = "clients may read and write" if shared.writable else "read only"
             self._say(f"shares  {shown(str(shared.root))} ({rights}{', hidden files too' if shared.hidden else ''})")
 
@@ -191,8 +198,9 @@ class LineOutput(DaemonOutput):
         why = {"used": "; the one before was used", "renewed": "; the one before expires"}.get(reason, "")
         until = code.expires_at.astimezone().strftime("%H:%M:%S")
         self._say("")
-        self._say(f"To connect once, until {until}{why}:")
-        self._say(f"  sideband connect {code.code} --api {self._api_url}")
+        self._say(f"To connect once, until {until}{why}{', with one of' if len(self._commands) > 1 else ''}:")
+        for command in self._commands:
+            self._say(f"  {command.format(code.code)} --api {self._api_url}")
         self._say(f"  {code.url}")
         if self._qr:
             print_qr(code.url, self._console)

@@ -11,10 +11,9 @@ from weakref import WeakKeyDictionary
 
 from sideband import cloud
 from sideband.cli.daemon_output import Client, DaemonOutput, Shared
-from sideband.cli.direct_settings import direct_policy
 from sideband.cli.service_notice import notify_service_manager
 from sideband.errors import SidebandError
-from sideband.peer import ConnectionPolicy, Peer, PeerOptions, RetryPolicy
+from sideband.peer import Peer, PeerOptions, RetryPolicy
 from sideband.peer.clock import Clock, LoopClock
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class DaemonSettings:
         shared: the folder that clients get at, or None.
         codes: whether there is always a Quick Connect code.
         once: whether the daemon ends when its first client has gone.
-        direct: whether clients that can reach this machine may leave the relay.
+        peer_options: of its peers; None means the usual ones, with which sessions stay on the relay.
     """
 
     api_url: str
@@ -55,7 +54,7 @@ class DaemonSettings:
     shared: Shared | None = None
     codes: bool = True
     once: bool = False
-    direct: bool = False
+    peer_options: PeerOptions | None = None
 
 
 async def run_daemon(
@@ -119,7 +118,7 @@ class _Daemon:
             name=settings.name,
             on_online=self._came_online,
             on_offline=self._went_offline,
-            options=_options(settings.direct),
+            options=settings.peer_options,
         ) as server:
             self._output.ready(server, settings.name, settings.shared)
             self._ready = True
@@ -231,12 +230,3 @@ class _Daemon:
 
 async def _nothing() -> None:
     return
-
-
-def _options(direct: bool) -> PeerOptions | None:
-    if not direct:
-        return None
-    from sideband.direct import upgrades
-
-    policy = direct_policy("prefer")
-    return PeerOptions(connection=ConnectionPolicy(on_disconnect="pause"), upgrade=upgrades(policy))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sideband.cli.direct_way import WayOption
+from sideband.cli.direct_way import HostCandidatesOption, IceServersOption, Way, WayOption
 from sideband.cli.output import EXIT_FAILURE, EXIT_OK, reporting_errors
 from sideband.cli.shown import shown
 from sideband.cli.target import (
@@ -54,6 +54,8 @@ def get(
     replace: Annotated[bool, typer.Option("--replace", "-f", help="Replace files that are there already.")] = False,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with what an earlier try left.")] = True,
     direct: WayOption = None,
+    ice_server: IceServersOption = None,
+    host_candidates: HostCandidatesOption = None,
     api: ApiOption = None,
     token_file: TokenFileOption = None,
     timeout: TimeoutOption = CONNECT_SECONDS,
@@ -72,7 +74,7 @@ def get(
         held = held_bytes(to)
         return f"{held:,} bytes are kept; the same command goes on there" if held else ""
 
-    reach = Reach(target, api, token_file, timeout, trust, direct)
+    reach = Reach(target, api, token_file, timeout, trust, Way(direct, ice_server, host_candidates))
     output = TransferOutput(json_output=json_output)
     if recursive:
         command = _get_folder(reach, path, to, output, replace=replace)

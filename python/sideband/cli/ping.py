@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sideband.cli.direct_way import WayOption
+from sideband.cli.direct_way import HostCandidatesOption, IceServersOption, Way, WayOption
 from sideband.cli.running import run_command
 from sideband.cli.target import (
     CONNECT_SECONDS,
@@ -50,6 +50,8 @@ def ping(
         float, typer.Option("--interval", "-i", metavar="SECONDS", min=0.0, help="Between two of them.")
     ] = 1.0,
     direct: WayOption = None,
+    ice_server: IceServersOption = None,
+    host_candidates: HostCandidatesOption = None,
     timeout: TimeoutOption = CONNECT_SECONDS,
     api: ApiOption = None,
     token_file: TokenFileOption = None,
@@ -57,21 +59,18 @@ def ping(
     json_output: JsonOption = False,
 ) -> None:
     """Show the way to a daemon, and how long its answers take."""
-    how = {"api": api, "token_file": token_file, "timeout": timeout, "trust": trust}
-    run_command(_ping(target, count, interval, direct, how, json_output=json_output), json_output=json_output)
+    how: dict[str, Any] = {"api": api, "token_file": token_file, "timeout": timeout, "trust": trust}
+    how["way"] = Way(direct, ice_server, host_candidates)
+    run_command(_ping(target, count, interval, how, json_output=json_output), json_output=json_output)
 
 
-async def _ping(
-    target: str, count: int, interval: float, direct: bool | None, how: dict[str, Any], *, json_output: bool
-) -> int:
-    from sideband.cli.direct_way import options_for, settle_on_way
+async def _ping(target: str, count: int, interval: float, how: dict[str, Any], *, json_output: bool) -> int:
     from sideband.cli.output import print_event
     from sideband.cli.shown import shown
     from sideband.cli.target import open_peer, resolve_target
 
     whom = resolve_target(target)
-    async with open_peer(whom, options=options_for(direct), **how) as peer:
-        await settle_on_way(peer, direct)
+    async with open_peer(whom, **how) as peer:
         if json_output:
             print_event("ready", fingerprint=peer.fingerprint, path=peer.path)
         trips: list[float] = []

@@ -13,6 +13,7 @@ import typer
 
 from sideband.cli import config
 from sideband.cli.blocking_streams import BlockingInput, BlockingOutput
+from sideband.cli.direct_way import HostCandidatesOption, IceServersOption, Way, WayOption
 from sideband.cli.output import EXIT_OK, reporting_errors
 from sideband.cli.target import CONNECT_SECONDS, ApiOption, TimeoutOption, TokenFileOption, TrustOption
 from sideband.cli.transfer_command import Reach, run_transfer
@@ -29,6 +30,7 @@ Examples:
   tar c photos | sideband pipe --listen photos       on one machine, a daemon; it shows a code
   sideband pipe abcd-efgh-jkmn photos | tar x        on the other one
   sideband pipe d_4pjqkx... log > log.txt            a stream that a program of the daemon offers
+  sideband pipe --listen photos --direct             a daemon whose client may leave the relay, as it does
 
 Bytes go both ways at once. The end of standard input is told to the other side; the command ends when the other side
 has ended too, or when it has and standard input is a terminal.
@@ -49,6 +51,9 @@ def pipe(
         str | None,
         typer.Option("--listen", metavar="NAME", help="Be the daemon, and wait for one client to open NAME."),
     ] = None,
+    direct: WayOption = None,
+    ice_server: IceServersOption = None,
+    host_candidates: HostCandidatesOption = None,
     api: ApiOption = None,
     token_file: TokenFileOption = None,
     timeout: TimeoutOption = CONNECT_SECONDS,
@@ -67,11 +72,12 @@ def pipe(
             raise ConfigError("give TARGET and NAME to connect to a daemon, or --listen NAME to be one")
         if target == "-":
             raise ConfigError("standard input is what is sent, so TARGET cannot be read from it")
+    way = Way(direct, ice_server, host_candidates)
     output = TransferOutput(json_output=json_output, bar=not sys.stdout.isatty(), events_on_stderr=True)
     if listen is not None:
-        command = _listen(listen, api, api_key_file, output)
+        command = _listen(listen, api, api_key_file, way, output)
     else:
-        command = _connect(Reach(target or "", api, token_file, timeout, trust), name or "", output)
+        command = _connect(Reach(target or "", api, token_file, timeout, trust, way), name or "", output)
     run_transfer(command, output)
 
 
@@ -88,7 +94,7 @@ async def _connect(reach: Reach, name: str, output: TransferOutput) -> int:
     return EXIT_OK
 
 
-async def _listen(name: str, api: str | None, api_key_file: Path | None, output: TransferOutput) -> int:
+async def _listen(name: str, api: str | None, api_key_file: Path | None, way: Way, output: TransferOutput) -> int:
     from sideband import cloud
     from sideband.identity import FileIdentity
 
@@ -118,6 +124,7 @@ async def _listen(name: str, api: str | None, api_key_file: Path | None, output:
         identity_key_pair=FileIdentity(config.identity_path()),
         on_connection=on_connection,
         api_url=config.api_url(api),
+        options=way.daemon_options(),
     ) as server:
         code = await server.create_quick_connect()
         output.event(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sideband.cli.direct_way import WayOption
+from sideband.cli.direct_way import HostCandidatesOption, IceServersOption, Way, WayOption
 from sideband.cli.get import report_folder, tell_file
 from sideband.cli.output import EXIT_OK, reporting_errors
 from sideband.cli.shown import shown
@@ -64,6 +64,8 @@ def put(
     hidden: Annotated[bool, typer.Option("--hidden", help="With -r: names that begin with a dot too.")] = False,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with what an earlier try left.")] = True,
     direct: WayOption = None,
+    ice_server: IceServersOption = None,
+    host_candidates: HostCandidatesOption = None,
     api: ApiOption = None,
     token_file: TokenFileOption = None,
     timeout: TimeoutOption = CONNECT_SECONDS,
@@ -74,7 +76,7 @@ def put(
     with reporting_errors(json_output):
         source = _source(file, recursive=recursive)
         name = _name(source, path)
-    reach = Reach(target, api, token_file, timeout, trust, direct)
+    reach = Reach(target, api, token_file, timeout, trust, Way(direct, ice_server, host_candidates))
     output = TransferOutput(json_output=json_output)
     if recursive:
         command = _put_folder(reach, source, name, output, replace=replace, hidden=hidden)

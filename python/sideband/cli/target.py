@@ -16,11 +16,12 @@ import typer
 
 from sideband.cli import config
 from sideband.cli.shown import shown
-from sideband.errors import ConfigError, IdentityRefusedError, PeerError, SidebandError
+from sideband.errors import CloudApiError, ConfigError, IdentityRefusedError, PeerError, SidebandError
 
 if TYPE_CHECKING:
+    from sideband.cli.direct_way import Way
     from sideband.identity import TrustPolicy
-    from sideband.peer import Peer, PeerOptions
+    from sideband.peer import Peer
 
 __all__ = [
     "ApiOption",
@@ -59,6 +60,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line
 
 _DAEMON_ID = re.compile(r"d_[0-9A-Za-z]{1,253}")
 _FINGERPRINT = re.compile(r"SHA256(:[0-9A-F]{2}){32}")
+_NOT_FOUND = 404
+_NO_DAEMON = (
+    "no daemon has the id {}; `sideband login` lists those that you may reach, and `sideband daemon` tells its own on "
+    "its machine"
+)
 _POLICIES = ("accept-new", "pinned-only")
 
 
@@ -138,7 +144,7 @@ async def open_peer(
     timeout: float = CONNECT_SECONDS,
     trust: str = "accept-new",
     accept: str | None = None,
-    options: PeerOptions | None = None,
+    way: Way | None = None,
     before_ready: Any = None,
 ) -> AsyncIterator[Peer]:
     """Reach a daemon; the peer is active inside the block and leaves in good order at its end.
@@ -150,7 +156,7 @@ async def open_peer(
         timeout: seconds until the session stands.
         trust: `--trust`.
         accept: the only fingerprint that is accepted, and pinned, whatever was pinned before.
-        options: the peer's, in place of the usual ones.
+        way: which way the session may take; None stays on the relay.
         before_ready: called with the peer before it can have received anything, to register handlers.
 
     Raises:
@@ -177,7 +183,7 @@ async def open_peer(
         **{"trust_policy": _policy(trust), **chosen},
         api_url=target.api_url or config.api_url(api),
         identity_key_store=FileIdentityKeyStore(config.pins_folder()),
-        options=options,
+        options=None if way is None else way.client_options(),
     )
     if before_ready is not None:
         before_ready(peer)
@@ -190,8 +196,14 @@ async def open_peer(
             raise _not_in_time(peer, target, timeout) from None
         except IdentityRefusedError as error:
             raise _told(error, target) from None
+        except CloudApiError as error:
+            if error.status != _NOT_FOUND or target.daemon_id is None:
+                raise
+            raise CloudApiError(_NOT_FOUND, _NO_DAEMON.format(target.daemon_id), code=error.code) from None
         finally:
             remove()
+        if way is not None:
+            await way.settled(peer)
         yield peer
     finally:
         await peer.disconnect()

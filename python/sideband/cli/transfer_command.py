@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sideband.cli.direct_way import options_for, settle_on_way
 from sideband.cli.running import run_to_end
 from sideband.cli.target import CONNECT_SECONDS, open_peer, resolve_target
 from sideband.cli.transfer_output import TransferOutput
 from sideband.errors import SidebandError
 
 if TYPE_CHECKING:
+    from sideband.cli.direct_way import Way
     from sideband.peer import Peer
 
 __all__ = ["Reach", "run_transfer"]
@@ -29,7 +29,7 @@ class Reach:
     token_file: Path | None = None
     timeout: float = CONNECT_SECONDS
     trust: str = "accept-new"
-    direct: bool | None = None
+    way: Way | None = None
 
     @asynccontextmanager
     async def peer(self) -> AsyncIterator[Peer]:
@@ -44,9 +44,8 @@ class Reach:
             token_file=self.token_file,
             timeout=self.timeout,
             trust=self.trust,
-            options=options_for(self.direct),
+            way=self.way,
         ) as peer:
-            await settle_on_way(peer, self.direct)
             yield peer
 
 

@@ -113,7 +113,8 @@ def test_what_is_missing_is_told_with_the_command_that_makes_it(words: tuple[str
 
 def test_daemons_that_cannot_be_reached(platform: ServedPlatform, run: Run) -> None:
     token = {"SIDEBAND_TOKEN": platform.first.token}
-    assert run("call", "d_nobody", "x", code=1, env=token).stderr.startswith("error: ")
+    told = run("call", "d_nobody", "x", code=1, env=token).stderr
+    assert told.startswith("error: 404 NOT_FOUND: no daemon has the id d_nobody; `sideband login` lists")
     offline = platform.add_daemon().daemon_id
     assert "`sideband daemon` connects it" in run("call", offline, "x", "--timeout", "1", code=5, env=token).stderr
     told = run("call", offline, "x", "--timeout", "1", "--json", code=5, env=token).stdout
