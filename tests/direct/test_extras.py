@@ -32,7 +32,7 @@ def run(package: str, program: str) -> str:
 
 def test_quic_without_its_package_says_what_to_install() -> None:
     told = run(
-        "aioquic",
+        "qh3",
         """
 async def listen():
     await direct.listen("quic://127.0.0.1:0", print, name="a", key=key, identity_key_store=pins)
@@ -64,7 +64,7 @@ except ConfigError as error:
 
 
 @pytest.mark.parametrize(
-    ("package", "left"), [("aioquic", ["tcp", "webrtc"]), ("aiortc", ["tcp", "quic"])], ids=["quic", "webrtc"]
+    ("package", "left"), [("qh3", ["tcp", "webrtc"]), ("aiortc", ["tcp", "quic"])], ids=["quic", "webrtc"]
 )
 def test_an_upgrade_leaves_out_what_is_not_installed(package: str, left: list[str]) -> None:
     told = run(

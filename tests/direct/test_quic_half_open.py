@@ -78,11 +78,11 @@ async def test_one_that_opens_no_stream_in_time_is_dropped_and_nothing_of_it_is_
             await idle.down.wait()
         listener = server._listener  # type: ignore[attr-defined]
         assert not listener._half_open
-        assert not listener._made
-        assert not listener._server._protocols
+        assert not listener._ids
+        assert not listener._by_id
 
 
-@pytest.mark.parametrize("wrong", [{"max_half_open": 0}, {"half_open_seconds": 0.0}])
+@pytest.mark.parametrize("wrong", [{"max_half_open": 0}, {"half_open_seconds": 0.0}, {"max_connections": 0}])
 def test_limits_that_let_nobody_in_are_refused(wrong: dict[str, float]) -> None:
     from sideband.errors import ConfigError
 
