@@ -232,9 +232,6 @@ class Upgrade:
         self._relay_open = False
         if self.phase is Phase.DIRECT:
             return []
-        if self.phase is Phase.SWITCHING and not self.client and self._sent and self._came:
-            # The client closes it once it knows that all has come; if that was not why, it closes the channel too.
-            return self._commit()
         if self.phase is not Phase.IDLE:
             self._end()
             return [Channels(), Lost()]
@@ -281,7 +278,9 @@ class Upgrade:
                 if fields.get("n") != expected:
                     return self._back()
                 self._came = True
-                return [Say(encode("switched", attempt)), Gate(), *self._complete()]
+                # The daemon says it last, once nothing is under way by the relay: the client leaves it on this word.
+                said = [Say(encode("switched", attempt))] if self.client else []
+                return [*said, Gate(), *self._complete()]
             case "switched" if self.phase is Phase.SWITCHING and not self._told:
                 self._told = True
                 return self._complete()
@@ -329,14 +328,13 @@ class Upgrade:
         return [Switch(attempt, self.channel)]
 
     def _complete(self) -> list[Action]:
-        return self._commit() if self._sent and self._came and self._told else []
-
-    def _commit(self) -> list[Action]:
-        first = self.phase is not Phase.DIRECT
+        if not (self._sent and self._came and self._told):
+            return []
         self.phase = Phase.DIRECT
         if self.client:
             self._relay_open = False
-        return [Moved()] if first else []
+            return [Moved()]
+        return [Say(encode("switched", self._attempt or b"")), Moved()]
 
     def _back(self, attempt: bytes | None = None) -> list[Action]:
         attempt = attempt or self._attempt or b""

@@ -231,7 +231,7 @@ class SbpConnection:
         frames.append(sbp_encode_message(state.ids.fresh(), DIRECT_SUBJECT, data))
 
     def hold(self) -> None:
-        """Let no message of the application leave until the switch has (`queue_switch`). What is sent waits in order."""
+        """Let no message of the application leave before the switch (`queue_switch`). What is sent waits in order."""
         self._holding = True
 
     @property
