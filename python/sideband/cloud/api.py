@@ -6,11 +6,9 @@ import asyncio
 import base64
 import ipaddress
 import json
-import os
 import ssl
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -22,6 +20,7 @@ from sideband.cloud.defaults import default_api_url
 from sideband.errors import CloudApiError, ConfigError, TransportError
 from sideband.transport.failures import place
 from sideband.transport.proxy import proxy_from_environment
+from sideband.transport.roots import ssl_context_from_environment
 
 __all__ = ["MAX_ANSWER_BYTES", "REQUEST_SECONDS", "ControlPlane", "check_credential"]
 
@@ -172,10 +171,7 @@ class ControlPlane:
 
     def _client_ssl_context(self) -> ssl.SSLContext:
         if self._ssl_context is None:
-            certificates = os.environ.get("SSL_CERT_FILE")
-            if certificates and not Path(certificates).is_file():
-                raise ConfigError("SSL_CERT_FILE names a file that does not exist")
-            self._ssl_context = ssl.create_default_context()
+            self._ssl_context = ssl_context_from_environment()
         return self._ssl_context
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import ssl
-from pathlib import Path
 
 import aiohttp
 from aiohttp import web
@@ -28,6 +26,7 @@ from sideband.transport.base import (
 )
 from sideband.transport.failures import connect_failure, place
 from sideband.transport.proxy import proxy_from_environment
+from sideband.transport.roots import ssl_context_from_environment
 from sideband.transport.upgrade import TakenOver, handshake_fault, open_websocket, take_over
 from sideband.transport.websocket_connection import CLOSE_TIMEOUT_SECONDS, WebSocketConnection
 
@@ -122,10 +121,10 @@ class WebSocketTransport(Transport):
 
     def _client_ssl_context(self) -> ssl.SSLContext:
         if self._ssl_context is None:
-            certificates = os.environ.get("SSL_CERT_FILE")
-            if certificates and not Path(certificates).is_file():
-                raise TransportError("tls_failure", "SSL_CERT_FILE names a file that does not exist")
-            self._ssl_context = ssl.create_default_context()
+            try:
+                self._ssl_context = ssl_context_from_environment()
+            except ConfigError as error:
+                raise TransportError("tls_failure", str(error)) from error
         return self._ssl_context
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -20,6 +18,7 @@ from sideband.inbox.address import normalise_address
 from sideband.inbox.signing import sign_fields
 from sideband.transport.failures import connect_failure, place, retry_after_seconds
 from sideband.transport.proxy import proxy_from_environment
+from sideband.transport.roots import ssl_context_from_environment
 
 __all__ = ["MAX_REFUSAL_BYTES", "InboxOrigin", "network_error", "read_body", "refusal"]
 
@@ -89,10 +88,7 @@ class InboxOrigin:
 
     def _client_ssl_context(self) -> ssl.SSLContext:
         if self._ssl_context is None:
-            certificates = os.environ.get("SSL_CERT_FILE")
-            if certificates and not Path(certificates).is_file():
-                raise ConfigError("SSL_CERT_FILE names a file that does not exist")
-            self._ssl_context = ssl.create_default_context()
+            self._ssl_context = ssl_context_from_environment()
         return self._ssl_context
 
 
