@@ -247,9 +247,10 @@ class RelayConnection(asyncio.BufferedProtocol):
 
     def _daemon_over_bound(self, over: bool) -> None:
         if not over:
-            waiting, self._waiting_for_room = self._waiting_for_room, []
-            for connection in waiting:
-                connection.go_on()
+            waiting = self._waiting_for_room
+            # One after the other, as long as there is room: of hundreds all but a few would stop again at once.
+            while waiting and not self.outlet.over_bound:
+                waiting.pop(0).go_on()
 
     def _client_over_bound(self, relay: Relay) -> Callable[[bool], None]:
         def on_bound(over: bool) -> None:

@@ -17,6 +17,8 @@ use super::block::{BLOCK_SIZE, Block};
 const LEAST_READ: usize = 16 * 1024;
 /// Frames of this size and more count as bulk: reads then end where frames do, as far as can be told.
 const BULK_FRAME: usize = 16 * 1024;
+/// A read of so many bytes or fewer is copied, so that its block can be used for the next one.
+const SHORT_READ: usize = 8 * 1024;
 /// What a message counts besides its bytes, so that many empty ones are bounded too.
 const MESSAGE_COST: usize = 64;
 
@@ -82,6 +84,9 @@ impl WebSocketInput {
         let room = self.block.as_ref().map_or(0, |block| block.size() - self.used);
         if size > room {
             return Err(PyValueError::new_err(format!("there was room for {room} bytes, not {size}")));
+        }
+        if self.used == 0 && self.ready.is_empty() && size <= SHORT_READ {
+            self.read_short(size);
         }
         self.used += size;
         let events = self.take_apart(py)?;
@@ -164,6 +169,17 @@ impl WebSocketInput {
             return room;
         }
         missing + (room - missing) / self.last_frame * self.last_frame
+    }
+
+    /// Give a block in which nothing but a short read lies back at once: what waits in it may be one message of many
+    /// connections, and a whole block for each of them would be much memory.
+    #[allow(unsafe_code, reason = "blocks are only reachable so")]
+    fn read_short(&mut self, size: usize) {
+        let Some(block) = self.block.take() else { return };
+        let short = Arc::new(Block::new(size));
+        // SAFETY: the read is over, and nothing of the block was given to anybody.
+        write(&short, 0, unsafe { block.part(0, size) });
+        self.block = Some(short);
     }
 
     fn take_apart<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
