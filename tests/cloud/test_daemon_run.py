@@ -59,6 +59,10 @@ class Told(DaemonOutput):
         self.all.append(("connected", client, fingerprint))
 
     @override
+    def moved(self, client: Client) -> None:
+        self.all.append(("path", client))
+
+    @override
     def disconnected(self, client: Client) -> None:
         self.all.append(("disconnected", client))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sideband.cli.direct_way import HostCandidatesOption, IceServersOption, Way
+from sideband.cli.direct_way import HostCandidatesOption, IceServersOption, RelayFirstOption, Way
 from sideband.cli.target import CONNECT_SECONDS, ApiOption, TimeoutOption, TokenFileOption, TrustOption
 
 if TYPE_CHECKING:
@@ -35,10 +35,6 @@ to tune it: docs/performance.md.
 Exit codes: 0 ok, 1 failure, 2 usage, 3 authentication, 4 identity mismatch, 5 offline, 130 interrupted.
 """
 
-BenchWayOption = Annotated[
-    bool | None,
-    typer.Option("--direct/--relay-only", help="To a daemon without the relay, or only over it [over it]."),
-]
 DEFAULT_SIZE = "256MiB"
 DEFAULT_REMOTE_SIZE = "16MiB"
 ROUNDS = 7
@@ -58,7 +54,7 @@ def bench(
     seconds: Annotated[
         float, typer.Option("--seconds", metavar="SECONDS", min=0.001, help="For each figure of sealing.")
     ] = 0.2,
-    direct: BenchWayOption = None,
+    direct: RelayFirstOption = None,
     ice_server: IceServersOption = None,
     host_candidates: HostCandidatesOption = None,
     timeout: TimeoutOption = CONNECT_SECONDS,
@@ -79,7 +75,7 @@ def bench(
         return
     how: dict[str, Any] = {"api": api, "token_file": token_file, "timeout": timeout, "trust": trust}
     # One way for the whole of it: figures of a session that moves meanwhile would be of neither.
-    how["way"] = Way(bool(direct), ice_server, host_candidates)
+    how["way"] = Way(direct or False, ice_server, host_candidates)
     run_command(
         _measure_daemon(target, size or DEFAULT_REMOTE_SIZE, how, json_output=json_output), json_output=json_output
     )

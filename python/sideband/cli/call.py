@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sideband.cli.blocking_streams import waiting_for_input
-from sideband.cli.direct_way import HostCandidatesOption, IceServersOption, Way, WayOption
+from sideband.cli.direct_way import HostCandidatesOption, IceServersOption, RelayFirstOption, Way
 from sideband.cli.running import run_command
 from sideband.cli.target import (
     CONNECT_SECONDS,
@@ -46,7 +46,7 @@ def call(
     call_timeout: Annotated[
         float, typer.Option("--call-timeout", metavar="SECONDS", min=0.1, help="How long the answer may take.")
     ] = 60.0,
-    direct: WayOption = None,
+    direct: RelayFirstOption = None,
     ice_server: IceServersOption = None,
     host_candidates: HostCandidatesOption = None,
     timeout: TimeoutOption = CONNECT_SECONDS,
@@ -57,7 +57,7 @@ def call(
 ) -> None:
     """Call a method of a daemon, and print what it returns as JSON."""
     how: dict[str, Any] = {"api": api, "token_file": token_file, "timeout": timeout, "trust": trust}
-    how["way"] = Way(direct, ice_server, host_candidates)
+    how["way"] = Way(direct or False, ice_server, host_candidates)
     run_command(_call(target, method, params, call_timeout, how, json_output=json_output), json_output=json_output)
 
 

@@ -52,7 +52,7 @@ class Client:
         number: counts the connections of this process from 1.
         subject: the user's id, or `quick-connect`, by the control plane's verified word.
         name: the user's name by the same word, or None.
-        path: "direct" or "relay".
+        path: "relay", or "direct:" and the transport.
         since: monotonic seconds.
     """
 
@@ -89,6 +89,10 @@ class DaemonOutput(ABC):
     @abstractmethod
     def connected(self, client: Client, fingerprint: str) -> None:
         """A client is there, and was shown this key."""
+
+    @abstractmethod
+    def moved(self, client: Client) -> None:
+        """The session of a client takes another way: `client.path`."""
 
     @abstractmethod
     def disconnected(self, client: Client) -> None:
@@ -138,6 +142,10 @@ class EventOutput(DaemonOutput):
     @override
     def connected(self, client: Client, fingerprint: str) -> None:
         print_event("connected", **_described(client), fingerprint=fingerprint)
+
+    @override
+    def moved(self, client: Client) -> None:
+        print_event("path", **_described(client))
 
     @override
     def disconnected(self, client: Client) -> None:
@@ -213,6 +221,10 @@ class LineOutput(DaemonOutput):
     @override
     def connected(self, client: Client, fingerprint: str) -> None:
         self._say(f"{_now()}  + {_who(client)}, {client.path}, shown {fingerprint}")
+
+    @override
+    def moved(self, client: Client) -> None:
+        self._say(f"{_now()}  ~ {_who(client)}, now {client.path}")
 
     @override
     def disconnected(self, client: Client) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -149,7 +149,12 @@ class _Daemon:
         if client.subject == _QUICK_CONNECT:
             self._used.set()
         self._tell(lambda: self._output.connected(client, self._settings.identity.fingerprint))
+        peer.on("path_changed", lambda path: self._moved(peer, path))
         peer.on("disconnected", lambda _error: self._disconnected(peer))
+
+    def _moved(self, peer: Peer, path: str) -> None:
+        moved = self._clients[peer] = replace(self._clients[peer], path=path)
+        self._tell(lambda: self._output.moved(moved))
 
     def _disconnected(self, peer: Peer) -> None:
         client = self._clients[peer]

@@ -13,12 +13,17 @@ from sideband.errors import ConfigError
 if TYPE_CHECKING:
     from sideband.peer import Peer, PeerOptions
 
-__all__ = ["HostCandidatesOption", "IceServersOption", "Way", "WayOption"]
+__all__ = ["HostCandidatesOption", "IceServersOption", "RelayFirstOption", "Way", "WayOption"]
 
 WayOption = Annotated[
     bool | None,
     typer.Option("--direct/--relay-only", help="Only without the relay, or only over it [whichever works]."),
 ]
+RelayFirstOption = Annotated[
+    bool | None,
+    typer.Option("--direct/--relay-only", help="Only without the relay, or only over it [over it]."),
+]
+"""Of commands that would be done before a session has left the relay, and pay a third more for the attempt."""
 IceServersOption = Annotated[
     list[str] | None,
     typer.Option(

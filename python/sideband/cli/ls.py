@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sideband.cli.direct_way import HostCandidatesOption, IceServersOption, Way, WayOption
+from sideband.cli.direct_way import HostCandidatesOption, IceServersOption, RelayFirstOption, Way
 from sideband.cli.output import EXIT_OK
 from sideband.cli.shown import shown
 from sideband.cli.target import (
@@ -33,7 +33,7 @@ EPILOG = """\b
 Examples:
   sideband ls abcd-efgh-jkmn                 what the daemon shares
   sideband ls d_4pjqkx... photos/2024        one folder
-  sideband ls d_4pjqkx... --relay-only       without telling the daemon any address
+  sideband ls d_4pjqkx... --direct           only without the relay
   sideband ls d_4pjqkx... --json             for a program
 
 Exit codes: 0 ok, 1 failure, 2 usage, 3 authentication, 4 identity mismatch, 5 offline, 130 interrupted.
@@ -43,7 +43,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 authentication, 4 identity mismatch, 5 o
 def ls(
     target: TargetArgument,
     path: Annotated[str, typer.Argument(metavar="PATH", help="Folder or file, relative to what is shared.")] = "",
-    direct: WayOption = None,
+    direct: RelayFirstOption = None,
     ice_server: IceServersOption = None,
     host_candidates: HostCandidatesOption = None,
     api: ApiOption = None,
@@ -54,7 +54,7 @@ def ls(
 ) -> None:
     """List a folder that a daemon shares, like `ls -l`: mode, bytes, time and name."""
     output = TransferOutput(json_output=json_output, bar=False)
-    reach = Reach(target, api, token_file, timeout, trust, Way(direct, ice_server, host_candidates))
+    reach = Reach(target, api, token_file, timeout, trust, Way(direct or False, ice_server, host_candidates))
     run_transfer(_list(reach, path, output), output)
 
 

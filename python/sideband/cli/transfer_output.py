@@ -70,8 +70,9 @@ class TransferOutput:
         return self._clock() - self._started
 
     def ready(self, peer: Peer, **fields: Any) -> None:
-        """The session stands."""
+        """The session stands; when it takes another way later on, that is told too."""
         self.event("ready", fingerprint=peer.fingerprint, path=peer.path, **fields)
+        peer.on("path_changed", self._moved)
 
     def progress(self, done: int, total: int | None) -> None:
         """So many bytes are done; a `ProgressFunction`."""
@@ -109,6 +110,11 @@ class TransferOutput:
         """Something for people, on standard error."""
         if not self._json:
             self._print(text, error=True)
+
+    def _moved(self, path: str) -> None:
+        self.event("path", path=path)
+        if self._bar is not None:
+            self.note(f"now by {path}")
 
     def _print(self, text: str, *, error: bool) -> None:
         if self._bar is not None and (error or sys.stdout.isatty()):
