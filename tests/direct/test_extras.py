@@ -52,7 +52,7 @@ for attempt in (
 
 def test_webrtc_without_its_package_says_what_to_install() -> None:
     told = run(
-        "aiortc",
+        "webrtc",
         """
 try:
     import sideband.transport.webrtc
@@ -64,7 +64,7 @@ except ConfigError as error:
 
 
 @pytest.mark.parametrize(
-    ("package", "left"), [("qh3", ["tcp", "webrtc"]), ("aiortc", ["tcp", "quic"])], ids=["quic", "webrtc"]
+    ("package", "left"), [("qh3", ["tcp", "webrtc"]), ("webrtc", ["tcp", "quic"])], ids=["quic", "webrtc"]
 )
 def test_an_upgrade_leaves_out_what_is_not_installed(package: str, left: list[str]) -> None:
     told = run(

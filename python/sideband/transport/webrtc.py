@@ -1,4 +1,4 @@
-"""WebRTC data channels (docs/protocol/sbdp.md, "Wire"), by aiortc (extra `webrtc`).
+"""WebRTC data channels (docs/protocol/sbdp.md, "Wire"), by wrtc over libwebrtc (extra `webrtc`).
 
 There is no endpoint to dial: the two sides exchange two descriptions by whatever way they already have, and ICE finds a
 way between them, by STUN and TURN servers where there are some.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from typing_extensions import override
 
@@ -18,12 +19,9 @@ from sideband.errors import ConfigError, ConnectionClosed, TransportError
 from sideband.transport.base import BytesLike, Connection
 
 try:
-    from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
-    from aiortc.exceptions import InvalidStateError
+    import webrtc
 except ImportError as missing:
     raise ConfigError("WebRTC needs another package: pip install 'sideband[webrtc]'") from missing
-
-from cryptography.hazmat.primitives import hashes
 
 __all__ = ["MAX_RECORD_BYTES", "WebRtcConnection", "WebRtcOffer"]
 
@@ -34,6 +32,10 @@ WRITE_HIGH_BYTES = 1024 * 1024
 WRITE_LOW_BYTES = 256 * 1024
 HIGH_WATER_BYTES = 64 * 1024 * 1024
 """Received and not yet taken: SCTP cannot be held back here, so who floods a session that does not read is cut off."""
+GATHER_SECONDS = 5.0
+"""How long STUN and TURN servers may take to tell an address; what is known by then is offered."""
+CLOSE_TIMEOUT_SECONDS = 2.0
+"""How long the last messages may take to leave before the connection is cut."""
 
 
 class WebRtcOffer:
@@ -42,6 +44,9 @@ class WebRtcOffer:
     Args:
         ice_servers: (url, username, credential) of STUN and TURN servers.
         host_candidates: whether this machine's own addresses are told.
+
+    Raises:
+        ConfigError: a server's URL is none, or a TURN server has no credential.
     """
 
     def __init__(
@@ -50,22 +55,27 @@ class WebRtcOffer:
         *,
         host_candidates: bool = True,
     ) -> None:
-        servers = [RTCIceServer(urls=url, username=user, credential=secret) for url, user, secret in ice_servers]
-        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        servers = [webrtc.RTCIceServer(urls=url, username=user, credential=secret) for url, user, secret in ice_servers]
+        try:
+            self._pc = webrtc.RTCPeerConnection(webrtc.RTCConfiguration(ice_servers=servers))
+        except (webrtc.RTCException, ValueError, TypeError):
+            # The library's own text may hold the credential.
+            text = "a STUN or TURN server is not usable: stun:HOST:PORT, or turn:HOST:PORT with username and credential"
+            raise ConfigError(text) from None
         self._host_candidates = host_candidates
         self._connection: asyncio.Future[WebRtcConnection] = asyncio.get_running_loop().create_future()
+        self._gathered = asyncio.Event()
         self._taken = False
-        self._local = ""
-        self._pc.on("connectionstatechange", self._changed)
+        self._pc.on("connectionstatechange", lambda _: self._changed())
+        self._pc.on("icegatheringstatechange", lambda _: self._gathering())
 
     async def offer(self) -> str:
         """Begin, and return the description for the other side."""
-        channel = self._pc.createDataChannel(LABEL, ordered=True)
-        channel.on("open", lambda: self._opened(channel))
-        self._start_only_while_open()
-        await self._pc.setLocalDescription(await self._pc.createOffer())
-        self._local = self._pc.localDescription.sdp
-        return self._told()
+        channel = self._pc.create_data_channel(LABEL)
+        channel.on("open", lambda _: self._opened(channel))
+        with _description_of("offer"):
+            await self._pc.set_local_description(await self._pc.create_offer())
+        return await self._told()
 
     async def answer(self, offer: str) -> str:
         """Take the other side's description, and return the one that answers it.
@@ -73,12 +83,11 @@ class WebRtcOffer:
         Raises:
             TransportError: `transport_failure` when it is none.
         """
-        self._pc.on("datachannel", self._came)
-        await self._take(offer, "offer")
+        self._pc.on("datachannel", lambda event: self._came(event.channel))
+        await self._take(offer, webrtc.RTCSdpType.offer)
         with _description_of("offer"):
-            await self._pc.setLocalDescription(await self._pc.createAnswer())
-        self._local = self._pc.localDescription.sdp
-        return self._told()
+            await self._pc.set_local_description(await self._pc.create_answer())
+        return await self._told()
 
     async def accept(self, answer: str) -> None:
         """Take the other side's answer.
@@ -86,7 +95,7 @@ class WebRtcOffer:
         Raises:
             TransportError: `transport_failure` when it is none.
         """
-        await self._take(answer, "answer")
+        await self._take(answer, webrtc.RTCSdpType.answer)
 
     async def connection(self) -> WebRtcConnection:
         """Wait for the data channel.
@@ -103,53 +112,55 @@ class WebRtcOffer:
         if not self._connection.done():
             self._connection.set_exception(ConnectionClosed("the attempt was given up"))
         if self._connection.exception() is not None or not self._taken:
-            await self._pc.close()
+            self._pc.close()
 
-    async def _take(self, sdp: str, kind: str) -> None:
-        with _description_of(kind):
-            await self._pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type=kind))
+    # What follows is private.
 
-    def _start_only_while_open(self) -> None:
-        # A connection that is closed while DTLS shakes hands would go on to start SCTP, whose timers then send for half
-        # a minute by a way that is gone, each time with an error that nobody takes.
-        sctp: Any = self._pc.sctp
-        if sctp is None:
-            return
-        start = sctp.start
+    async def _take(self, sdp: str, kind: webrtc.RTCSdpType) -> None:
+        if any(not line.startswith("m=application ") for line in sdp.splitlines() if line.startswith("m=")):
+            # Pictures and sound are nothing that this side would have asked for, and much code would read them.
+            raise TransportError("transport_failure", f"the {kind.value} is for more than a data channel")
+        with _description_of(kind.value):
+            await self._pc.set_remote_description(webrtc.RTCSessionDescriptionInit(type=kind, sdp=sdp))
 
-        async def start_while_open(*arguments: Any) -> None:
-            if self._pc.signalingState != "closed":
-                with contextlib.suppress(ConnectionError):  # the way is lost, as the state of the connection tells
-                    await start(*arguments)
-            if self._pc.signalingState == "closed":
-                await sctp.stop()
+    async def _told(self) -> str:
+        self._gathering()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_SECONDS):
+                await self._gathered.wait()
+        local = self._pc.local_description
+        if local is None:
+            raise TransportError("transport_failure", "the attempt was given up")
+        return local.sdp if self._host_candidates else _without_hosts(local.sdp)
 
-        sctp.start = start_while_open
+    def _gathering(self) -> None:
+        if self._pc.ice_gathering_state == "complete":
+            self._gathered.set()
 
-    def _told(self) -> str:
-        if self._host_candidates:
-            return self._local
-        lines = self._local.splitlines(keepends=True)
-        return "".join(line for line in lines if not (line.startswith("a=candidate:") and " typ host" in line))
-
-    def _came(self, channel: Any) -> None:
+    def _came(self, channel: webrtc.RTCDataChannel) -> None:
         if channel.label == LABEL:
             self._opened(channel)
 
-    def _opened(self, channel: Any) -> None:
+    def _opened(self, channel: webrtc.RTCDataChannel) -> None:
         if self._connection.done():
             return
-        self._connection.set_result(WebRtcConnection(self._pc, channel, _binding(self._pc)))
+        try:
+            binding = _binding(self._pc)
+        except TransportError as error:
+            self._connection.set_exception(error)
+            self._connection.exception()  # nobody may be waiting any more
+        else:
+            self._connection.set_result(WebRtcConnection(self._pc, channel, binding))
 
     def _changed(self) -> None:
-        if self._pc.connectionState in ("failed", "closed"):
+        if self._pc.connection_state in ("failed", "closed"):
             if not self._connection.done():
                 self._connection.set_exception(
                     TransportError("transport_failure", "ICE found no way to the other side")
                 )
                 self._connection.exception()
             elif self._connection.exception() is None:
-                self._connection.result()._lost()
+                self._connection.result().abort()
 
 
 class WebRtcConnection(Connection):
@@ -162,7 +173,7 @@ class WebRtcConnection(Connection):
     transport_name = "webrtc"
     max_record_bytes = MAX_RECORD_BYTES
 
-    def __init__(self, pc: Any, channel: Any, binding: bytes) -> None:
+    def __init__(self, pc: webrtc.RTCPeerConnection, channel: webrtc.RTCDataChannel, binding: bytes) -> None:
         self.binding = binding
         self._pc = pc
         self._channel = channel
@@ -171,14 +182,15 @@ class WebRtcConnection(Connection):
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._gone = asyncio.Event()
         self._ended = asyncio.Event()
         self._close_code: int | None = None
         self._close_reason = ""
         self._closed_here = False
-        channel.bufferedAmountLowThreshold = WRITE_LOW_BYTES
-        channel.on("message", self._came)
-        channel.on("bufferedamountlow", self._room.set)
-        channel.on("close", self._lost)
+        channel.buffered_amount_low_threshold = WRITE_LOW_BYTES
+        channel.on("message", lambda event: self._came(event.data))
+        channel.on("bufferedamountlow", lambda _: self._room.set())
+        channel.on("close", lambda _: self._lost())
 
     @override
     async def send(self, data: BytesLike) -> None:
@@ -193,10 +205,10 @@ class WebRtcConnection(Connection):
             if self._close_code is not None:
                 raise self._ending()
             try:
-                self._channel.send(bytes(message))
-            except InvalidStateError:
+                self._channel.send(message)
+            except webrtc.RTCException:
                 raise TransportError("abnormal_close", "the connection was lost", close_code=1006) from None
-            if self._channel.bufferedAmount > WRITE_HIGH_BYTES:
+            if self._channel.buffered_amount > WRITE_HIGH_BYTES:
                 self._room.clear()
                 await self._room.wait()
 
@@ -221,22 +233,19 @@ class WebRtcConnection(Connection):
             self._closed_here = True
             self._close_code, self._close_reason = code, reason
             self._wake()
+            # The channel ends after its last message, and the connection with all that is under way.
+            self._channel.close()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(2.0):
-                    # Closing at once would drop what is under way, our last record included.
-                    while self._channel.bufferedAmount and self._channel.readyState == "open":
-                        self._channel.bufferedAmountLowThreshold = 0
-                        self._room.clear()
-                        await self._room.wait()
-            await self._pc.close()
-            self._ended.set()
-        elif not self._ended.is_set():
-            await self._pc.close()
-            self._ended.set()
+                async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                    await self._gone.wait()
+        self._pc.close()
+        self._gone.set()
+        self._ended.set()
 
     def abort(self) -> None:
         """Cut the connection; `close` still has to be called."""
         self._lost()
+        self._pc.close()
 
     @override
     async def wait_closed(self) -> None:
@@ -262,8 +271,7 @@ class WebRtcConnection(Connection):
     @property
     @override
     def buffered_bytes(self) -> int:
-        amount: int = self._channel.bufferedAmount
-        return amount
+        return self._channel.buffered_amount
 
     async def _arrival(self) -> None:
         while not self._inbox:
@@ -272,7 +280,7 @@ class WebRtcConnection(Connection):
             self._changed.clear()
             await self._changed.wait()
 
-    def _came(self, message: bytes | str) -> None:
+    def _came(self, message: bytes | str | webrtc.Blob) -> None:
         if not isinstance(message, bytes) or self._held + len(message) > HIGH_WATER_BYTES:
             self._lost()
             return
@@ -281,6 +289,7 @@ class WebRtcConnection(Connection):
         self._changed.set()
 
     def _lost(self) -> None:
+        self._gone.set()
         if self._close_code is None:
             self._close_code = 1006
         self._wake()
@@ -299,14 +308,29 @@ class WebRtcConnection(Connection):
 def _description_of(kind: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:
-        # aiortc raises many kinds for a text from outside, and each of them means the same.
+    except (webrtc.RTCException, ValueError, TypeError) as error:
         raise TransportError("transport_failure", f"the {kind} is no WebRTC description") from error
 
 
-def _binding(pc: Any) -> bytes:
-    # Not from the descriptions: a text may name more than one certificate, DTLS has shown exactly one.
-    dtls = pc.sctp.transport
-    own = next(each.value for each in dtls.getLocalParameters().fingerprints if each.algorithm == "sha-256")
-    theirs = dtls._ssl.get_peer_certificate(as_cryptography=True).fingerprint(hashes.SHA256())
-    return b"".join(sorted((bytes.fromhex(own.replace(":", "")), theirs)))
+def _without_hosts(sdp: str) -> str:
+    """Return a description without this machine's own addresses, which it names in more than one place."""
+    lines = [line for line in sdp.splitlines(keepends=True) if not _HOST.match(line)]
+    text = _RELATED.sub("raddr 0.0.0.0 rport 0", "".join(lines))
+    return _PORT.sub(r"\g<1>9 ", _PLACE.sub("c=IN IP4 0.0.0.0", text))
+
+
+def _binding(pc: webrtc.RTCPeerConnection) -> bytes:
+    # The other side's not from its description: a text may name more than one certificate, DTLS has shown exactly one.
+    local, sctp = pc.local_description, pc.sctp
+    own = None if local is None else _FINGERPRINT.search(local.sdp)
+    shown = [] if sctp is None else sctp.transport.get_remote_certificates()
+    if own is None or not shown:
+        raise TransportError("tls_failure", "a side showed no certificate")
+    return b"".join(sorted((bytes.fromhex(own[1].replace(":", "")), hashlib.sha256(shown[0]).digest())))
+
+
+_FINGERPRINT = re.compile(r"^a=fingerprint:sha-256 ([0-9A-Fa-f:]{95})\s*$", re.MULTILINE)
+_HOST = re.compile(r"a=candidate:.* typ host\b")
+_RELATED = re.compile(r"\braddr \S+ rport \d+")
+_PLACE = re.compile(r"^c=.*?(?=\r?$)", re.MULTILINE)
+_PORT = re.compile(r"^(m=application )\d+ ", re.MULTILINE)
