@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic.alias_generators import to_camel
 
 from sideband.control.plane import ControlPlane
-from sideband.control.store.live import Kick, LiveSession, kicks_since, refused_keys, report
+from sideband.control.relays import PRESENCE_SECONDS, TOKEN_LIFE_SECONDS, Orders, keep_report
+from sideband.control.store.live import Kick, refused_keys
 from sideband.control.wire import describe_flaw
 from sideband.errors import ConfigError, StoreError
 
@@ -28,17 +29,10 @@ __all__ = ["MAX_REPORT_BYTES", "MIN_SECRET_CHARACTERS", "InternalInterface"]
 MIN_SECRET_CHARACTERS = 32
 MAX_REPORT_BYTES = 16 * 1024 * 1024
 
-PRESENCE_SECONDS = 30.0
-"""Presence that was not reported for this long has lapsed."""
-
-ORDER_SECONDS = 600
-"""How long an order is given to relays that have not said that it is done."""
-
 NEW_RELAY_SECONDS = 10.0
 """A relay's first report comes within this time of its start; older orders are about connections that it never had."""
 
 KICK_TIMEOUT_SECONDS = 3.0
-TOKEN_LIFE_SECONDS = 3600 + 60
 
 _log = logging.getLogger("sideband.control.internal")
 
@@ -111,7 +105,7 @@ class InternalInterface:
         self._expected = f"Bearer {secret}".encode()
         self._session = session
         self._relays: dict[str, _Relay] = {}
-        self._poked = asyncio.Event()
+        self._orders = Orders(plane, _log)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the route that takes reports; mount it on the private port only."""
@@ -119,21 +113,11 @@ class InternalInterface:
 
     def poke(self) -> None:
         """Look for orders now: an admin just gave one."""
-        self._poked.set()
+        self._orders.poke()
 
     async def follow_orders(self) -> None:
         """Send new orders to the relays that can be reached, within `refresh_seconds`, for ever."""
-        while True:
-            try:
-                await self.push_orders()
-            except StoreError as error:
-                _log.warning("orders_not_read", extra={"cause": str(error)})
-            self._poked.clear()
-            try:
-                async with asyncio.timeout(self._plane.config.refresh_seconds):
-                    await self._poked.wait()
-            except TimeoutError:
-                continue
+        await self._orders.follow(self.push_orders)
 
     async def push_orders(self) -> None:
         """Send each relay the orders it has not got yet; what cannot be sent is in the answer to its next report.
@@ -141,7 +125,7 @@ class InternalInterface:
         Raises:
             StoreError: the store is away.
         """
-        orders = await self._orders()
+        orders = await self._orders.standing()
         async with asyncio.TaskGroup() as tasks:
             for relay in self._live():
                 if relay.kick_url is not None:
@@ -166,7 +150,7 @@ class InternalInterface:
     async def _answer(self, told: _Report) -> dict[str, Any]:
         relay = self._relays.setdefault(told.relay, _Relay())
         relay.done.update(told.done)
-        orders = await self._orders()
+        orders = await self._orders.standing()
         if told.seq == 1:
             before = self._plane.now() - NEW_RELAY_SECONDS * 1000
             relay.done.update(_order_id(order) for order in orders if order.at < before)
@@ -187,28 +171,9 @@ class InternalInterface:
         }
 
     async def _keep(self, told: _Report) -> None:
-        daemons = {} if told.final else {daemon.id: int(daemon.since * 1000) for daemon in told.daemons}
-        sessions = [
-            LiveSession(
-                session.sid,
-                session.daemon_id,
-                session.user_id,
-                session.state,
-                int(session.since * 1000),
-                session.frames_up,
-                session.bytes_up,
-                session.frames_down,
-                session.bytes_down,
-            )
-            for session in ([] if told.final else told.sessions)
-        ]
-        expires_at = self._plane.now() + int(PRESENCE_SECONDS * 1000)
-        async with self._plane.database.write() as connection:
-            await report(connection, told.relay, daemons, sessions, expires_at)
-
-    async def _orders(self) -> list[Kick]:
-        since = self._plane.now() - ORDER_SECONDS * 1000
-        return await self._plane.database.reading(lambda connection: kicks_since(connection, since))
+        daemons = {} if told.final else {daemon.id: daemon.since for daemon in told.daemons}
+        sessions = [] if told.final else told.sessions
+        await keep_report(self._plane, told.relay, daemons, ((session.sid, session) for session in sessions))
 
     def _live(self) -> Iterable[_Relay]:
         now = self._plane.clock()

@@ -10,18 +10,12 @@ from base64 import urlsafe_b64decode
 from sqlalchemy import or_, select
 
 from sideband.control.plane import ControlPlane
+from sideband.control.relays import TOKEN_LIFE_SECONDS, Orders, keep_report
 from sideband.control.store import Database
 from sideband.control.store.audit import purge_audit
 from sideband.control.store.credentials import purge_codes
 from sideband.control.store.daemons import daemon_by_id
-from sideband.control.store.live import (
-    Kick,
-    LiveSession,
-    kicks_since,
-    purge_live,
-    report,
-    spend_sid,
-)
+from sideband.control.store.live import Kick, purge_live, spend_sid
 from sideband.control.store.schema import accounts, api_keys, daemons
 from sideband.control.store.signing_keys import purge_signing_keys
 from sideband.errors import StoreError
@@ -30,20 +24,11 @@ from sideband.relay.tokens import encode_session_id
 
 __all__ = ["LocalRelay", "StoreDirectory", "StoreSids", "Upkeep"]
 
-PRESENCE_SECONDS = 30.0
-"""Presence that was not reported for this long has lapsed."""
-
-ORDER_SECONDS = 600
-"""How long an order is looked at; it is carried out once."""
-
 REPORT_SECONDS = 10.0
 """How often a relay reports."""
 
 UPKEEP_SECONDS = 60.0
 """How often what has lapsed is removed from the store."""
-
-TOKEN_LIFE_SECONDS = 3600 + 60
-"""Longest life of a token, and slack for clocks: how long an order to refuse tokens is kept."""
 
 _DAY_SECONDS = 86_400
 _log = logging.getLogger("sideband.server")
@@ -107,30 +92,20 @@ class LocalRelay:
         self._relay = relay
         self._id = "r_" + secrets.token_hex(8)
         self._carried_out: set[int] = set()
-        self._poked = asyncio.Event()
+        self._orders = Orders(plane, _log)
         plane.online_here = relay.is_online
 
     async def begin(self) -> None:
         """Pass over the orders that were given before this process took connections."""
-        self._carried_out = {kick.id for kick in await self._orders()}
+        self._carried_out = {kick.id for kick in await self._orders.standing()}
 
     def poke(self) -> None:
         """Look for orders now: an admin just gave one."""
-        self._poked.set()
+        self._orders.poke()
 
     async def follow_orders(self) -> None:
         """Carry out kicks within `refresh_seconds`, for ever; the store may be away for a while."""
-        while True:
-            try:
-                await self.carry_out_orders()
-            except StoreError as error:
-                _log.warning("orders_not_read", extra={"cause": str(error)})
-            self._poked.clear()
-            try:
-                async with asyncio.timeout(self._plane.config.refresh_seconds):
-                    await self._poked.wait()
-            except TimeoutError:
-                continue
+        await self._orders.follow(self.carry_out_orders)
 
     async def carry_out_orders(self) -> None:
         """Carry out the kicks that were given since the last time.
@@ -138,16 +113,11 @@ class LocalRelay:
         Raises:
             StoreError: the store is away; nothing is lost by that.
         """
-        orders = await self._orders()
+        orders = await self._orders.standing()
         for kick in orders:
             if kick.id not in self._carried_out:
                 _kick(self._relay, kick)
         self._carried_out = {kick.id for kick in orders}
-
-    async def _orders(self) -> list[Kick]:
-        # All of the last minutes, not those after the last id: ids are given before their transactions commit.
-        async with self._plane.database.read() as connection:
-            return await kicks_since(connection, self._plane.now() - ORDER_SECONDS * 1000)
 
     async def report_regularly(self) -> None:
         """Report presence and sessions every 10 s, for ever."""
@@ -161,24 +131,11 @@ class LocalRelay:
     async def report(self, *, final: bool = False) -> None:
         """Write presence and sessions to the store, for admins and other processes; `final` takes them back."""
         snapshot = self._relay.snapshot()
-        present = {} if final else {daemon.daemon_id: int(daemon.since * 1000) for daemon in snapshot.daemons}
-        sessions = [
-            LiveSession(
-                encode_session_id(session.session_id),
-                session.daemon_id,
-                session.user_id,
-                session.state,
-                int(session.since * 1000),
-                session.frames_up,
-                session.bytes_up,
-                session.frames_down,
-                session.bytes_down,
-            )
-            for session in ([] if final else snapshot.sessions)
-        ]
-        expires_at = self._plane.now() + int(PRESENCE_SECONDS * 1000)
-        async with self._plane.database.write() as connection:
-            await report(connection, self._id, present, sessions, expires_at)
+        daemons = {} if final else {daemon.daemon_id: daemon.since for daemon in snapshot.daemons}
+        sessions = () if final else snapshot.sessions
+        await keep_report(
+            self._plane, self._id, daemons, ((encode_session_id(session.session_id), session) for session in sessions)
+        )
 
     async def take_back(self) -> None:
         """Take presence and sessions back: this process is going away."""
