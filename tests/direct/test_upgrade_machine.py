@@ -16,7 +16,6 @@ from sideband.direct.upgrade import (
     Gate,
     Invited,
     Lost,
-    Moved,
     Pause,
     Phase,
     Say,
