@@ -306,7 +306,7 @@ def test_no_sequence_of_messages_breaks_the_books(messages: list[bytes], seed: i
             streams.resumed()
         assert streams.held_bytes == sum(stream._outgoing.held for stream in streams.live) == network.budget.held
         assert streams.unread_bytes == sum(stream.readable for stream in streams.live)
-        assert streams._unaccepted + streams._unaccepted_theirs == sum(stream._unaccepted for stream in streams.live)
+        assert streams._admission.unaccepted == sum(stream._unaccepted for stream in streams.live)
     streams.close()
     assert (
         network.budget.held

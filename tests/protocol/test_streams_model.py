@@ -130,7 +130,7 @@ class World:
             assert len(end.kept) == 0
             assert not end.streams._schedule
             assert end.streams._credit.granted == 0
-            assert end.streams._unaccepted == end.streams._unaccepted_theirs == 0
+            assert end.streams._admission.unaccepted == 0
         assert self.network.budget.held == self.network.unread_budget.held == 0
 
 

@@ -110,8 +110,7 @@ class Dispatch:
         if known is not None:
             self._open_again(known, stream_id, window)
             return
-        limits = streams._limits
-        if streams._unaccepted_theirs >= limits.unaccepted or streams._is_full(streams._live.values()):
+        if not streams._admission.takes_theirs:
             self._refuse(stream_id, ResetCode.LIMIT, "too many streams are open")
             return
         try:
@@ -133,7 +132,7 @@ class Dispatch:
         stream._streams = streams
         stream.id = stream_id
         streams._live[stream_id] = stream
-        streams._count(stream)
+        streams._admission.waits(stream)
         streams._kept._add(stream)
         streams._events.append(StreamOpened(stream))
 
@@ -148,7 +147,7 @@ class Dispatch:
             return
         self._take_up(stream, stream_id)
         stream._outgoing.allow(window, 0)
-        streams._count(stream)
+        streams._admission.waits(stream)
         if stream.accepted:
             streams._accept(stream)
         self._repeat(stream)
@@ -166,17 +165,17 @@ class Dispatch:
         streams._events.append(StreamAccepted(stream))
         streams._settled(stream)
         streams._add_ready(stream)
-        streams._tell_writable(stream)
+        streams._backlog.tell(stream)
 
     def _window(self, stream: ByteStream, offset: int, limit: int) -> None:
         streams, outgoing = self._streams, stream._outgoing
         if offset > outgoing.furthest:
             self._violation(stream.id, f"it has consumed {offset} bytes of {outgoing.furthest}")
             return
-        streams._freed(outgoing.consumed(offset))
+        streams._backlog.release(outgoing.consumed(offset))
         outgoing.allow(limit, offset)
         streams._add_ready(stream)
-        streams._tell_writable(stream)
+        streams._backlog.tell(stream)
 
     def _session_window(self, offset: int, limit: int) -> None:
         self._streams._schedule.allow(offset, limit)
@@ -214,7 +213,7 @@ class Dispatch:
             return
         if not outgoing.delivered:
             outgoing.delivered = True
-            streams._freed(outgoing.consumed(offset))
+            streams._backlog.release(outgoing.consumed(offset))
             streams._events.append(StreamDelivered(stream))
         if stream._reviving and stream.closed:
             # This is the other side's last word, said again in a new session; it may not have heard ours either.
@@ -251,7 +250,7 @@ class Dispatch:
             stream._reviving = False
             self._repeat(stream)
         streams._add_ready(stream)
-        streams._tell_writable(stream)
+        streams._backlog.tell(stream)
 
     def _take_up(self, stream: ByteStream, stream_id: int) -> None:
         """A stream of an earlier session goes on in this one; the older copy ends."""

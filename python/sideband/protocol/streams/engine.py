@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sideband._native import (
@@ -33,6 +32,8 @@ from sideband._native import (
     stream_encode_window,
 )
 from sideband.errors import PeerError
+from sideband.protocol.streams.admission import Admission
+from sideband.protocol.streams.backlog import Backlog
 from sideband.protocol.streams.credit import Credit
 from sideband.protocol.streams.dispatch import Dispatch
 from sideband.protocol.streams.events import StreamEvent, StreamFailed, StreamWritable
@@ -95,29 +96,25 @@ class Streams:
         chunk = min(limits.chunk_bytes, max_frame_payload) - STREAM_DATA_PREFIX_SIZE
         self._schedule = Schedule(self._framer, chunk, limits.session_window)
         self._live: dict[int, ByteStream] = {}
-        self._unopened: deque[ByteStream] = deque()
-        self._unaccepted = 0
-        self._unaccepted_theirs = 0
+        self._admission = Admission(limits, self._live)
         self._next_id = 2 if opener else 1
         self._paused = False
         self._events: list[StreamEvent] = []
         self._control: list[bytes] = []
         self._refused = 0
-        self._held = 0
-        self._short: dict[ByteStream, None] = {}
-        self._room_grew = False
+        self._backlog = Backlog(limits, budget, chunk, self._live, self._has_room, wake)
         self._resumes: dict[ByteStream, None] = {}
         self._dispatch = Dispatch(self, remote_parity=1 if opener else 0)
 
     @property
     def live(self) -> list[ByteStream]:
         """The streams that are not over."""
-        return [*self._live.values(), *self._unopened]
+        return [*self._live.values(), *self._admission.unopened]
 
     @property
     def held_bytes(self) -> int:
         """Bytes written on this session's streams that the other side has not consumed."""
-        return self._held
+        return self._backlog.held
 
     @property
     def unread_bytes(self) -> int:
@@ -148,12 +145,11 @@ class Streams:
             PeerError: `buffer_overflow` when as many streams are open as may be; `message_too_large` for the metadata.
             ValueError: for a name of another size, or metadata that MessagePack cannot carry.
         """
-        limits = self._limits
         if not 1 <= len(name.encode()) <= _MAX_NAME_BYTES:
             raise ValueError(f"a stream's name has 1 to {_MAX_NAME_BYTES} bytes of UTF-8")
         packed = pack_metadata(metadata, digest=digest)
-        if self._is_full(self.live):
-            raise PeerError("buffer_overflow", f"{limits.streams} streams are open; end one to open another")
+        if not self._admission.takes_ours:
+            raise PeerError("buffer_overflow", f"{self._limits.streams} streams are open; end one to open another")
         stream = ByteStream(
             ours=True,
             name=name,
@@ -166,7 +162,7 @@ class Streams:
         )
         stream._streams = self
         self._kept._add(stream)
-        self._unopened.append(stream)
+        self._admission.unopened.append(stream)
         self._open_next()
         self._wake()
         return stream
@@ -185,9 +181,7 @@ class Streams:
 
     def poll(self) -> list[StreamEvent]:
         """Return what has happened since the last call."""
-        if self._room_grew:
-            self._room_grew = False
-            self._tell_writable()
+        self._backlog.settle()
         events, self._events = self._events, []
         return events
 
@@ -251,7 +245,7 @@ class Streams:
         self.pause()
         now = self._clock()
         live = self.live
-        self._unopened.clear()
+        self._admission.unopened.clear()
         for stream in live:
             self._leave(stream)
             self._kept._keep(stream, now)
@@ -268,7 +262,7 @@ class Streams:
                 self._resumes[stream] = None
             else:
                 stream._owes_resume = True
-                self._unopened.append(stream)
+                self._admission.unopened.append(stream)
         self._open_next()
 
     def close(self, code: int = ResetCode.CANCELLED, reason: str = "the connection was closed") -> None:
@@ -277,22 +271,6 @@ class Streams:
             self._fail(stream, code, reason, remote=False, tell=False)
 
     # What streams call.
-
-    def _room(self, stream: ByteStream) -> int:
-        limits, outgoing, held = self._limits, stream._outgoing, self._held
-        ahead = outgoing.limit - outgoing.base
-        cap = limits.ahead_bytes + ahead if ahead > 0 else limits.ahead_bytes
-        if cap > limits.stream_bytes:
-            cap = limits.stream_bytes
-        half = limits.session_bytes // 2
-        if held > half:
-            # The second half is for those with less than their share, so that streams nobody reads stop no others.
-            # It is whole chunks, as the rest of one would leave as a message of its own.
-            chunk = self._schedule.chunk
-            share = half // max(1, len(self._live))
-            cap = min(cap, max(chunk, share - share % chunk))
-        room = min(cap - outgoing.held, limits.session_bytes - held, self._budget.room)
-        return room if room > 0 else 0
 
     def _accept(self, stream: ByteStream) -> None:
         self._credit.granted -= stream._incoming.window.size
@@ -304,17 +282,12 @@ class Streams:
         self._wake()
 
     def _wrote(self, stream: ByteStream, taken: int) -> None:
-        self._held += taken
-        self._budget.held += taken
-        if stream._short:
-            self._short[stream] = None
-            if not self._budget.room:
-                self._budget.wait(self._budget_freed)
+        self._backlog.take(stream, taken)
         if taken and not stream._scheduled and self._add_ready(stream):
             self._wake()
 
     def _ended(self, stream: ByteStream) -> None:
-        self._short.pop(stream, None)
+        self._backlog.ended(stream)
         if stream.id and not stream._reviving:
             self._send_end(stream)
             self._wake()
@@ -337,22 +310,16 @@ class Streams:
 
     # What the dispatch and this class share.
 
-    def _is_full(self, streams: Collection[ByteStream]) -> bool:
-        limit = self._limits.streams
-        # Finished ones whose last word is said again do not count.
-        return len(streams) >= limit and sum(not stream.closed for stream in streams) >= limit
-
     def _new_id(self) -> int:
         number = self._next_id
         self._next_id += 2
         return number
 
     def _open_next(self) -> None:
-        while self._unopened and self._unaccepted < self._limits.unaccepted:
-            stream = self._unopened.popleft()
+        while (stream := self._admission.next_to_open()) is not None:
             stream.id = self._new_id()
             self._live[stream.id] = stream
-            self._count(stream)
+            self._admission.waits(stream)
             stream._outgoing.suspended = False
             window = stream._incoming.window
             self._control.append(
@@ -381,27 +348,6 @@ class Streams:
     def _add_ready(self, stream: ByteStream) -> bool:
         return not self._paused and self._schedule.add(stream)
 
-    def _freed(self, size: int) -> None:
-        if not size:
-            return
-        self._held -= size
-        self._budget.release(size)
-        # The room of all, which `poll` looks at once for many windows that came together.
-        self._room_grew = True
-
-    def _tell_writable(self, only: ByteStream | None = None) -> None:
-        waiting = list(self._short) if only is None else [only] if only in self._short else []
-        for stream in waiting:
-            if self._room(stream) > 0:
-                del self._short[stream]
-                stream._short = False
-                self._events.append(StreamWritable(stream))
-
-    def _budget_freed(self) -> None:
-        self._tell_writable()
-        if self._events:
-            self._wake()
-
     def _fail(self, stream: ByteStream, code: int, reason: str, *, remote: bool, tell: bool) -> None:
         if tell and stream.id and not stream._reviving:
             self._control.append(stream_encode_reset(stream.id, code, reason))
@@ -413,19 +359,21 @@ class Streams:
         self._credit.settle(self._clock())
         stream.failure = StreamFailed(stream, code, reason, remote)
         self._events.append(stream.failure)
-        self._tell_writable()
+        self._backlog.tell_all()
+
+    def _has_room(self, stream: ByteStream) -> None:
+        self._events.append(StreamWritable(stream))
 
     def _leave(self, stream: ByteStream) -> None:
         """The stream is no longer one of this session's; what it holds stays with it."""
         if stream.id:
             del self._live[stream.id]
             self._settled(stream)
-        elif stream in self._unopened:
-            self._unopened.remove(stream)
-        for queue in (self._short, self._resumes):
-            queue.pop(stream, None)
+        elif stream in self._admission.unopened:
+            self._admission.unopened.remove(stream)
+        self._resumes.pop(stream, None)
         self._schedule.remove(stream)
-        self._held -= stream._outgoing.held
+        self._backlog.remove(stream)
         self._credit.remove(stream)
         stream._outgoing.suspended = True
         stream._streams = None
@@ -438,31 +386,15 @@ class Streams:
         if earlier is not None:
             earlier._leave(stream)
         self._kept._taken_up(stream)
-        self._held += stream._outgoing.held
+        self._backlog.add(stream)
         self._credit.add(stream)
         stream._outgoing.suspended = True
         stream._streams = self
-        if stream._short:
-            self._short[stream] = None
-
-    def _count(self, stream: ByteStream) -> None:
-        """A stream waits to be accepted."""
-        stream._unaccepted = True
-        if stream.ours:
-            self._unaccepted += 1
-        else:
-            self._unaccepted_theirs += 1
 
     def _settled(self, stream: ByteStream) -> None:
         """A stream no longer waits to be accepted."""
-        if not stream._unaccepted:
-            return
-        stream._unaccepted = False
-        if stream.ours:
-            self._unaccepted -= 1
+        if self._admission.settled(stream):
             self._open_next()
-        else:
-            self._unaccepted_theirs -= 1
 
 
 _MAX_NAME_BYTES = 1024

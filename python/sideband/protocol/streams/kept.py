@@ -111,8 +111,10 @@ class KeptStreams:
 
     def _finish(self, stream: ByteStream, now: float) -> None:
         """The stream is over here, but the other side may not have heard our last word."""
-        self._remove(stream)
-        self._finished[self._key(stream._token)] = stream, now + self._limits.kept_seconds
+        key = self._key(stream._token)
+        self._by_key.pop(key, None)
+        self._deadlines.pop(stream, None)
+        self._finished[key] = stream, now + self._limits.kept_seconds
         while len(self._finished) > self._limits.finished_streams:
             self._finished.popitem(last=False)
 

@@ -154,7 +154,7 @@ class ByteStream:
         streams = self._streams
         if streams is None or self._outgoing.ended or self.failure is not None:
             return 0
-        return streams._room(self)
+        return streams._backlog.room(self)
 
     def accept(self) -> None:
         """Take a stream that the other side opened; it may send from now on.
@@ -184,7 +184,7 @@ class ByteStream:
         if outgoing.ended:
             raise PeerError("invalid_state", "nothing can be written after the end of a stream")
         view = memoryview(data).cast("B")
-        taken = outgoing.write(view, 0 if streams is None else streams._room(self))
+        taken = outgoing.write(view, 0 if streams is None else streams._backlog.room(self))
         self._short = taken < view.nbytes
         if streams is not None:
             streams._wrote(self, taken)
