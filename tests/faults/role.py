@@ -6,7 +6,6 @@ The end of standard input means stop, so no process outlives the test that start
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import sys
@@ -14,6 +13,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+
+from sideband.cli.demo.child import read_line, run_until_input_ends
 
 LARGE_EVERY = 17
 LARGE_BYTES = 150_000
@@ -55,7 +56,12 @@ class Role:
 
 def run_role(main: Callable[[Role], Awaitable[None]]) -> None:
     """Run `main` until standard input ends."""
-    asyncio.run(_run(main, Role(json.loads(_read_line()))))
+    role = Role(json.loads(read_line()))
+
+    async def run() -> None:
+        await run_until_input_ends(main(role), lambda line: role.orders.put_nowait(json.loads(line)))
+
+    asyncio.run(run())
 
 
 def end_with_parent() -> None:
@@ -67,34 +73,3 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-async def _run(main: Callable[[Role], Awaitable[None]], role: Role) -> None:
-    loop = asyncio.get_running_loop()
-    over = asyncio.Event()
-
-    def listen() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: this process has ended by itself
-            while line := _read_line():
-                loop.call_soon_threadsafe(role.orders.put_nowait, json.loads(line))
-            loop.call_soon_threadsafe(over.set)
-
-    threading.Thread(target=listen, daemon=True).start()
-    working = asyncio.ensure_future(main(role))
-    waiting = asyncio.create_task(over.wait())
-    await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    working.cancel()
-    waiting.cancel()
-    await asyncio.wait({working, waiting})
-    if not working.cancelled():
-        working.result()
-
-
-def _read_line() -> str:
-    # Unbuffered: the lock of a buffered reader, held by a blocked thread, would stop the interpreter from ending.
-    line = bytearray()
-    while byte := os.read(0, 1):
-        line += byte
-        if byte == b"\n":
-            break
-    return line.decode()

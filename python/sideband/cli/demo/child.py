@@ -19,7 +19,7 @@ from sideband.allocator import tune_allocator
 from sideband.cli.output import exit_code
 from sideband.errors import SidebandError
 
-__all__ = ["Parent", "run_child"]
+__all__ = ["Parent", "read_line", "run_child", "run_until_input_ends"]
 
 
 class Parent:
@@ -45,7 +45,7 @@ def run_child(main: Callable[[Parent], Awaitable[None]]) -> None:
 
     A `SidebandError` is told as an event `error`; anything else leaves its traceback on standard error.
     """
-    parent = Parent(json.loads(_read_line()))
+    parent = Parent(json.loads(read_line()))
     try:
         tune_allocator()
         asyncio.run(_run(main, parent))
@@ -57,20 +57,21 @@ def run_child(main: Callable[[Parent], Awaitable[None]]) -> None:
         sys.exit(1)
 
 
-async def _run(main: Callable[[Parent], Awaitable[None]], parent: Parent) -> None:
+async def run_until_input_ends(work: Awaitable[None], take_line: Callable[[str], None]) -> None:
+    """Run `work`, handing each line of standard input to `take_line` in the event loop; cancel it when input ends."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
 
     def listen() -> None:
         # The loop is closed when this process ends by itself while the thread waits.
         with contextlib.suppress(RuntimeError):
-            while line := _read_line():
-                loop.call_soon_threadsafe(parent.commands.put_nowait, line.strip())
+            while line := read_line():
+                loop.call_soon_threadsafe(take_line, line)
             loop.call_soon_threadsafe(stopping.set)
 
     # A daemon thread, since nothing can interrupt a blocking read; it holds no lock that the end of the process needs.
     threading.Thread(target=listen, name="parent", daemon=True).start()
-    working = asyncio.ensure_future(main(parent))
+    working = asyncio.ensure_future(work)
     waiting = asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -82,14 +83,21 @@ async def _run(main: Callable[[Parent], Awaitable[None]], parent: Parent) -> Non
         working.result()
 
 
-def _read_line() -> str:
-    # Unbuffered, because a buffered reader's lock, held by a blocked thread, would stop the interpreter from ending.
+def read_line() -> str:
+    """Read one line of standard input, "" at its end.
+
+    Unbuffered, because a buffered reader's lock, held by a blocked thread, would stop the interpreter from ending.
+    """
     line = bytearray()
     while byte := os.read(0, 1):
         line += byte
         if byte == b"\n":
             break
     return line.decode()
+
+
+async def _run(main: Callable[[Parent], Awaitable[None]], parent: Parent) -> None:
+    await run_until_input_ends(main(parent), lambda line: parent.commands.put_nowait(line.strip()))
 
 
 def _first_of(error: BaseException) -> SidebandError | None:
