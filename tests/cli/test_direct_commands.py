@@ -24,7 +24,7 @@ SECONDS = 60
 CONTENT = bytes(range(256)) * 8192
 LARGE_BYTES = 512 << 20
 ONLY_TCP = (
-    "import sys; sys.modules.update(aioquic=None, aiortc=None)",
+    "import sys; sys.modules.update(qh3=None, wrtc=None)",
     "from sideband.cli.main import main; main()",
 )
 """As where the extras are not installed: what is cut here has to be a connection of its own."""
