@@ -8,7 +8,6 @@ sends what `take_frames` and `seal` return, and calls `on_timer` once `deadline`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 from typing_extensions import Buffer
 
@@ -26,7 +25,7 @@ from sideband._native import (
     seal_websocket_frames,
 )
 from sideband.daemon_id import check_daemon_id
-from sideband.errors import SbrpBatchError, SbrpError, SbrpErrorCode
+from sideband.errors import SbrpError, SbrpErrorCode
 from sideband.secure_relay.daemon_events import (
     ConnectionFailed,
     DaemonCounters,
@@ -39,7 +38,8 @@ from sideband.secure_relay.daemon_events import (
     SessionRefused,
     SessionResumed,
 )
-from sideband.secure_relay.limits import DaemonLimits, TokenBucket
+from sideband.secure_relay.held_session import HeldSession
+from sideband.secure_relay.limits import DaemonLimits, HandshakeGate, TokenBucket
 
 __all__ = ["DaemonEndpoint"]
 
@@ -58,14 +58,6 @@ _STATE_LOST = 1
 _SHUTDOWN = 2
 _POLICY = 3
 _ERROR = 4
-
-
-@dataclass(slots=True)
-class _Held:
-    session: ClientSession
-    sid_bytes: bytes
-    paused: bool = False
-    data_waiting: list[bytes] = field(default_factory=list)
 
 
 class DaemonEndpoint:
@@ -97,12 +89,12 @@ class DaemonEndpoint:
         self.connected = False
         self._identity = identity
         self._clock = clock
-        self._sessions: dict[int, _Held] = {}
+        self._sessions: dict[int, HeldSession] = {}
         self._by_sid_bytes: dict[bytes, int] = {}
         # Both in the order of their deadlines: the first is the next one due.
         self._half_open: dict[int, float] = {}
         self._unconfirmed: dict[int, float] = {}
-        self._handshakes = TokenBucket(self.limits.handshakes_per_second, clock())
+        self._gate = HandshakeGate(self.limits, clock())
         self._strays = TokenBucket(self.limits.handshakes_per_second, clock())
         self._malformed_in_a_row = 0
         self._outbox: list[bytes] = []
@@ -291,25 +283,14 @@ class DaemonEndpoint:
     def _open(
         self,
         sid: int,
-        held: _Held,
+        held: HeldSession,
         frames: list[bytes] | MessageBatch,
         start: int,
         stop: int,
         events: list[DaemonEvent],
     ) -> None:
-        opened: list[bytes] = []
-        failure: SbrpBatchError | None = None
-        while start < stop:
-            try:
-                opened += held.session.open_frames(frames, start, stop)
-                break
-            except SbrpBatchError as error:
-                opened += error.opened
-                if error.code is not SbrpErrorCode.SEQUENCE_ERROR:
-                    failure = error
-                    break
-                self.counters.sequence_errors += 1
-                start += error.index + 1
+        opened, repeated, failure, failed_at = held.open_run(frames, start, stop)
+        self.counters.sequence_errors += repeated
         if opened:
             self._malformed_in_a_row = 0
             self._confirmed(sid, events)
@@ -322,7 +303,7 @@ class DaemonEndpoint:
         else:
             # The frame itself is malformed: the relay's doing, not the client's, so the session stays.
             self._malformed(failure, events)
-            self._open(sid, held, frames, start + failure.index + 1, stop, events)
+            self._open(sid, held, frames, failed_at + 1, stop, events)
 
     def _receive_other(self, message: bytes, events: list[DaemonEvent]) -> None:
         try:
@@ -347,7 +328,7 @@ class DaemonEndpoint:
         if sid in self._sessions:
             self.counters.repeated_inits += 1
             return
-        refusal = self._refusal()
+        refusal = self._gate.refusal(len(self._sessions), len(self._half_open), self._clock())
         if refusal is not None:
             self._refuse(sid, SbrpErrorCode.RATE_LIMITED, refusal, _POLICY, events)
             return
@@ -358,20 +339,11 @@ class DaemonEndpoint:
             return
         sid_bytes = sid.to_bytes(8, "big")
         session = ClientSession(f"{sid:016x}", keys, self.limits.replay_window)
-        self._sessions[sid] = _Held(session, sid_bytes)
+        self._sessions[sid] = HeldSession(session, sid_bytes)
         self._by_sid_bytes[sid_bytes] = sid
         self._half_open[sid] = self._clock() + self.limits.inner_handshake_seconds
         self._outbox.append(encode_handshake_accept(sid, accept))
         events.append(SessionOpened(sid))
-
-    def _refusal(self) -> str | None:
-        if len(self._sessions) >= self.limits.sessions:
-            return f"{self.limits.sessions} sessions are open"
-        if len(self._half_open) >= self.limits.half_open:
-            return f"{self.limits.half_open} handshakes are unfinished"
-        if not self._handshakes.take(self._clock()):
-            return f"over {self.limits.handshakes_per_second:g} handshakes a second"
-        return None
 
     def _refuse(self, sid: int, code: SbrpErrorCode, message: str, reason: int, events: list[DaemonEvent]) -> None:
         self.counters.refused_handshakes += 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from sideband.errors import ConfigError
 
-__all__ = ["DaemonLimits", "TokenBucket"]
+__all__ = ["DaemonLimits", "HandshakeGate", "TokenBucket"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +65,27 @@ class TokenBucket:
             return False
         self._level -= 1.0
         return True
+
+
+class HandshakeGate:
+    """Decides whether a daemon answers one more HandshakeInit.
+
+    Args:
+        limits: the daemon's.
+        now: the clock's time, seconds.
+    """
+
+    def __init__(self, limits: DaemonLimits, now: float) -> None:
+        self._limits = limits
+        self._rate = TokenBucket(limits.handshakes_per_second, now)
+
+    def refusal(self, sessions: int, half_open: int, now: float) -> str | None:
+        """Return why no handshake is answered at `now`, with so many sessions held; None counts one as answered."""
+        limits = self._limits
+        if sessions >= limits.sessions:
+            return f"{limits.sessions} sessions are open"
+        if half_open >= limits.half_open:
+            return f"{limits.half_open} handshakes are unfinished"
+        if not self._rate.take(now):
+            return f"over {limits.handshakes_per_second:g} handshakes a second"
+        return None
