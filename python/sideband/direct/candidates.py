@@ -24,11 +24,11 @@ METADATA_ADDRESSES = frozenset(
 )
 """Where clouds serve a machine's own credentials and settings: never dialled, also where the range is a private one."""
 
-_NETWORKS_IN_DISGUISE = tuple(
+_NEVER = tuple(
     ipaddress.ip_network(network)
-    for network in ("2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48", "fec0::/10")
+    for network in ("0.0.0.0/8", "2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48", "fec0::/10")
 )
-"""IPv6 addresses that stand for IPv4 ones (6to4, Teredo, NAT64), and the deprecated ones of a site."""
+"""This network; IPv6 addresses that stand for IPv4 ones (6to4, Teredo, NAT64), and the deprecated ones of a site."""
 
 PRIVILEGED_PORTS = 1024
 """Ports below this one belong to services, such as SSH and mail; an attempt takes a free one, which never is."""
@@ -115,9 +115,7 @@ def _may_dial(host: str, port: str, policy: DirectPolicy) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None or address.scope_id is not None:
             return False
-        if any(address in network for network in _NETWORKS_IN_DISGUISE):
-            return False
-    if address in METADATA_ADDRESSES:
+    if address in METADATA_ADDRESSES or any(address in network for network in _NEVER):
         return False
     if address.is_loopback:
         return policy.loopback
