@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.pseudo_terminal import Terminal
+
 
 class Client:
     """Plain HTTP, so that malformed requests can be sent."""
@@ -82,3 +84,21 @@ def test_no_secret_and_above_debug_no_daemon_is_in_the_log(tmp_path: Path, level
         assert {"method", "route", "status", "milliseconds", "request_id"} <= set(requests[0])
         assert {line["route"] for line in requests} >= {"/api/trpc/{procedure}", "/relay", "unknown"}
         assert len({line["request_id"] for line in requests}) == len(requests)
+
+
+@pytest.mark.parametrize(("form", "as_json"), [("auto", False), ("json", True)])
+def test_a_log_on_a_terminal_is_text_unless_told_otherwise(tmp_path: Path, form: str, as_json: bool) -> None:
+    command = (sys.executable, "-W", "error", "-m", "sideband", "serve", "--port", "0", "--no-private")
+    settings = {"SIDEBAND_SERVER_DATA_DIR": str(tmp_path / "data"), "SIDEBAND_SERVER_LOG__FORMAT": form}
+    terminal = Terminal(command, settings, tmp_path, columns=200)
+    try:
+        terminal.until(lambda lines: "stop with Ctrl-C" in lines)
+        terminal.type("\x03")
+        assert terminal.finish() == 130
+    finally:
+        terminal.close()
+    [line] = [line.lstrip("^C") for line in terminal.lines if "stopping" in line]
+    if as_json:
+        assert json.loads(line)["event"] == "stopping"
+    else:
+        assert line.split()[1:] == ["[info", "]", "stopping", "[sideband.server]"]
