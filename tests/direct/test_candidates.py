@@ -248,3 +248,23 @@ async def test_a_channel_counts_by_the_announced_key_and_the_attempt(
     await until(lambda: not ours._inbound)
     assert len(near) == counts
     await asyncio.gather(ours.close(), theirs.close())
+
+
+async def test_of_all_channels_that_stand_one_is_kept() -> None:
+    near: list[Any] = []
+    far: list[Any] = []
+    policy = DirectPolicy(transports=("tcp", "quic"), loopback=True)
+    ours = Channels(ATTEMPT, policy, client=False, clock=LoopClock(), on_ready=near.append)
+    theirs = Channels(ATTEMPT, policy, client=True, clock=LoopClock(), on_ready=far.append)
+    offer, other = await ours.gather(), await theirs.gather()
+    ours.reach(other)
+    theirs.reach(offer)
+    await until(lambda: len(far) >= 2 and len(near) >= len(far))
+    kept, *others = far
+    theirs.keep(kept.id)
+    for channel in others:
+        await channel.link.connection.wait_closed()
+    (same,) = [channel for channel in near if channel.id == kept.id]
+    await kept.link.send([b"frame"])
+    assert [bytes(frame) for frame in await same.link.receive()] == [b"frame"]
+    await asyncio.gather(ours.close(), theirs.close())

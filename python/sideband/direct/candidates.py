@@ -112,9 +112,8 @@ def _may_dial(host: str, port: str, policy: DirectPolicy) -> bool:
         address = ipaddress.ip_address(host)
     except ValueError:
         return False
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None or address.scope_id is not None:
-            return False
+    if address.version == 6 and (address.ipv4_mapped is not None or address.scope_id is not None):
+        return False
     if address in METADATA_ADDRESSES or any(address in network for network in _NEVER):
         return False
     if address.is_loopback:
