@@ -22,7 +22,7 @@ from sideband.transport.base import (
     Transport,
 )
 from sideband.transport.framed import FramedConnection
-from sideband.transport.quic_connection import ALPN, QuicConnection, configuration, new_wire
+from sideband.transport.quic_connection import ALPN, IDLE_SECONDS, QuicConnection, configuration, new_wire
 from sideband.transport.quic_listener import MAX_CONNECTIONS, QuicListener
 from sideband.transport.tcp import host_and_port
 from sideband.transport.udp import Address, bound_socket, open_udp
@@ -44,6 +44,7 @@ class QuicTransport(Transport):
         max_half_open: connections of a listener whose stream has not begun; beyond, the oldest is dropped. 64.
         half_open_seconds: how long one may take to begin it; 10.
         max_connections: connections of a listener at a time, those that are being made included; 1,024.
+        idle_seconds: silence after which a connection is over, of either side's the smaller one; 60.
 
     Raises:
         ConfigError: a limit would let nobody in.
@@ -57,14 +58,16 @@ class QuicTransport(Transport):
         max_half_open: int = MAX_HALF_OPEN,
         half_open_seconds: float = HALF_OPEN_SECONDS,
         max_connections: int = MAX_CONNECTIONS,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
-        if max_half_open < 1 or half_open_seconds <= 0 or max_connections < 1:
-            raise ConfigError("max_half_open and max_connections are at least 1, half_open_seconds more than 0")
+        if min(max_half_open, max_connections) < 1 or min(half_open_seconds, idle_seconds) <= 0:
+            raise ConfigError("limits of connections are at least 1, half_open_seconds and idle_seconds more than 0")
         self._max_message_bytes = max_message_bytes
         self._socket = sock
         self._max_half_open = max_half_open
         self._half_open_seconds = half_open_seconds
         self._max_connections = max_connections
+        self._idle_seconds = idle_seconds
 
     @override
     async def connect(self, endpoint: str, options: ConnectOptions | None = None) -> FramedConnection:
@@ -79,7 +82,7 @@ class QuicTransport(Transport):
                 infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
                 family, _, _, _, address = infos[0]
                 sock = self._socket or _connected(family, address)
-                wire = configuration(is_client=True)
+                wire = configuration(is_client=True, idle_seconds=self._idle_seconds)
                 wire.verify_mode = ssl.CERT_NONE
                 connection = QuicConnection(new_wire(wire), self._max_message_bytes)
                 udp = await open_udp(sock, connection)
@@ -107,6 +110,7 @@ class QuicTransport(Transport):
             max_half_open=self._max_half_open,
             half_open_seconds=self._half_open_seconds,
             max_connections=self._max_connections,
+            idle_seconds=self._idle_seconds,
         )
         await listener.start(port, self._socket)
         return listener

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from sideband.errors import ConfigError, TransportError
 from sideband.transport.base import BytesLike
-from sideband.transport.framed import HIGH_WATER_BYTES, FramedConnection
+from sideband.transport.framed import UNCUT_BYTES, FramedConnection
 from sideband.transport.udp import Address, UdpReceiver, UdpSocket
 
 try:
@@ -31,7 +31,7 @@ try:
 except ImportError as missing:
     raise ConfigError("QUIC needs another package: pip install 'sideband[quic]'") from missing
 
-__all__ = ["ALPN", "QuicConnection", "configuration", "new_wire"]
+__all__ = ["ALPN", "IDLE_SECONDS", "QuicConnection", "configuration", "new_wire"]
 
 ALPN = "sbdp/1"
 STREAM_ID = 0
@@ -41,7 +41,11 @@ WRITE_HIGH_BYTES = 1024 * 1024
 """Bytes that have not left yet, over which a writer waits."""
 WRITE_LOW_BYTES = 256 * 1024
 """Bytes that have not left yet, under which it goes on."""
+MAX_HELD_BYTES = 64 * 1024 * 1024
+"""Received and not yet taken, over which the other side is cut off: it cannot be held back. Sessions always read; one
+that has not begun holds `framed.UNCUT_BYTES` and one message."""
 IDLE_SECONDS = 60.0
+"""Silence after which a connection is over; sessions ping each other more often."""
 
 _log = logging.getLogger("sideband.transport")
 # qh3 warns of every connection that the other side ends, which is no news here.
@@ -164,10 +168,7 @@ class QuicConnection(FramedConnection, UdpReceiver):
 
     @override
     def _set_reading(self, reading: bool) -> None:
-        # qh3 opens its window as it hands data over, so that nothing below can be held back. Sessions always read; who
-        # floods one that has not begun is cut off.
-        if not reading and (self._decode is None or self._held > 16 * HIGH_WATER_BYTES):
-            self._loop.call_soon(self.abort)
+        return  # qh3 opens its window as it hands data over: nothing below can be held back
 
     # What follows is private.
 
@@ -203,7 +204,10 @@ class QuicConnection(FramedConnection, UdpReceiver):
             on_open(self)
         if data:
             self._received(data)
-        if ended:
+        most = UNCUT_BYTES + self._max_message_bytes if self._decode is None else MAX_HELD_BYTES
+        if self._held > most:
+            self.abort()
+        elif ended:
             if not self._closed_here:
                 self._end_stream()
             self.abort()
@@ -276,12 +280,12 @@ class QuicConnection(FramedConnection, UdpReceiver):
             self._on_end(self)
 
 
-def configuration(*, is_client: bool) -> QuicConfiguration:
+def configuration(*, is_client: bool, idle_seconds: float = IDLE_SECONDS) -> QuicConfiguration:
     """Return what both sides have in common."""
     return QuicConfiguration(
         is_client=is_client,
         alpn_protocols=[ALPN],
-        idle_timeout=IDLE_SECONDS,
+        idle_timeout=idle_seconds,
         max_data=WINDOW_BYTES,
         max_stream_data=WINDOW_BYTES,
         server_name="sideband" if is_client else None,

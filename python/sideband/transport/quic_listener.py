@@ -16,7 +16,7 @@ from yarl import URL
 
 from sideband.errors import TransportError
 from sideband.transport.base import ConnectionHandler, Listener
-from sideband.transport.quic_connection import QuicConnection, configuration, new_wire
+from sideband.transport.quic_connection import IDLE_SECONDS, QuicConnection, configuration, new_wire
 from sideband.transport.quic_retry import ID_BYTES, VERSION_1, FirstDatagram, RetryTokens, version_negotiation
 from sideband.transport.tcp import serve_until_done
 from sideband.transport.udp import Address, UdpReceiver, UdpSocket, bound_socket, open_udp
@@ -39,6 +39,7 @@ class QuicListener(Listener, UdpReceiver):
         max_half_open: connections whose stream has not begun; beyond, the oldest is dropped.
         half_open_seconds: how long one may take to begin it.
         max_connections: connections at a time.
+        idle_seconds: silence after which a connection is over.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class QuicListener(Listener, UdpReceiver):
         max_half_open: int,
         half_open_seconds: float,
         max_connections: int = MAX_CONNECTIONS,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._host = host
         self._handler = handler
@@ -60,7 +62,7 @@ class QuicListener(Listener, UdpReceiver):
         self._port = 0
         self._udp: UdpSocket | None = None
         self._accepting = True
-        self._configuration = configuration(is_client=False)
+        self._configuration = configuration(is_client=False, idle_seconds=idle_seconds)
         certificate, key, self._binding = _self_made()
         self._configuration.load_cert_chain(certificate, key)
         self._tokens = RetryTokens()

@@ -282,7 +282,7 @@ class WebRtcConnection(Connection):
 
     def _came(self, message: bytes | str | webrtc.Blob) -> None:
         if not isinstance(message, bytes) or self._held + len(message) > HIGH_WATER_BYTES:
-            self._lost()
+            self.abort()
             return
         self._inbox.append(message)
         self._held += len(message)
