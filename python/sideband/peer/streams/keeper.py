@@ -40,11 +40,14 @@ class StreamKeeper:
 
     def settle(self) -> None:
         """Tell of what happened to streams that no session has, and see when they are due."""
-        events, self.kept.events = self.kept.events, []
+        kept = self.kept
+        if not kept.events and not len(kept) and self._timer is None:
+            return
+        events, kept.events = kept.events, []
         for event in events:
             if isinstance(event, StreamFailed) and isinstance(event.stream.data, Stream):
                 event.stream.data.failed()
-        due = self.kept.next_deadline()
+        due = kept.next_deadline()
         if due is not None and self._timer is None:
             self._timer = self._clock.call_later(max(0.0, due - self._clock.time()), self._expire)
         elif due is None and self._timer is not None:

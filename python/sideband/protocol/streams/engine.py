@@ -187,6 +187,8 @@ class Streams:
 
     def take_control(self) -> list[bytes]:
         """Return messages for `SbpConnection.send_stream_control`, in order."""
+        if not self._control:
+            return []
         control, self._control = self._control, []
         self._refused = 0
         return control
@@ -311,9 +313,8 @@ class Streams:
     # What the dispatch and this class share.
 
     def _new_id(self) -> int:
-        number = self._next_id
         self._next_id += 2
-        return number
+        return self._next_id - 2
 
     def _open_next(self) -> None:
         while (stream := self._admission.next_to_open()) is not None:
@@ -353,8 +354,7 @@ class Streams:
             self._control.append(stream_encode_reset(stream.id, code, reason))
         self._leave(stream)
         self._kept._remove(stream)
-        size = stream._outgoing.drop()
-        self._budget.release(size)
+        self._budget.release(stream._outgoing.drop())
         self._unread_budget.release(stream._incoming.drop())
         self._credit.settle(self._clock())
         stream.failure = StreamFailed(stream, code, reason, remote)
