@@ -62,8 +62,7 @@ class DirectPolicy:
         host_candidates: whether this machine's own addresses are told to the other side.
         addresses: further ones to tell, as `host` or `tcp://host:port` (such as a forwarded port), IP addresses only.
         ports: local ports for TCP and QUIC to listen at; 0 takes free ones.
-        ice_servers: STUN and TURN servers for WebRTC, of which the first of each kind is used; without any only host
-            candidates are tried.
+        ice_servers: STUN and TURN servers for WebRTC; without any only host candidates are tried.
         timeout: seconds until an attempt is given up; 10.
         loopback: whether loopback addresses are told and dialled: for tests, and for peers on one machine.
         max_candidates: how many of the other side's addresses are dialled, and as many of WebRTC's; 1 to 16.
