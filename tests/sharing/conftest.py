@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from sideband.peer import Peer
+from sideband.peer import Peer, PeerOptions
 from sideband.sharing import Share, SharedTransfer
 from tests.peer.test_streams_plain import connected
 
@@ -47,10 +47,10 @@ def finished() -> list[SharedTransfer]:
 @pytest.fixture
 def sharing(shared: Path, finished: list[SharedTransfer]) -> Sharing:
     @asynccontextmanager
-    async def connect(**options: Any) -> AsyncIterator[Peer]:
+    async def connect(server: PeerOptions | None = None, **options: Any) -> AsyncIterator[Peer]:
         share = Share(shared, on_transfer=finished.append, **options)
         try:
-            async with connected(share.serve) as (peer, _):
+            async with connected(share.serve, server=server) as (peer, _):
                 yield peer
         finally:
             share.close()

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from sideband.errors import FileTransferError, PeerError, RpcPeerError
+from sideband.peer import PeerOptions
 from sideband.peer.files import RESET_CODES
+from sideband.peer.files.messages import NOTHING, read_offer
 from sideband.sharing import SharedTransfer, SharingLimits, get_file, list_folder, put_file, share
 from sideband.sharing.server import GET_STREAM, LIST_METHOD, PUT_STREAM, READ_METHOD
 from tests.peer.test_streams_plain import connected
 from tests.sharing.conftest import Sharing
+from tests.support.manual_clock import ManualClock
 from tests.support.relay_harness import until
 
 OUT = ["/etc/passwd", "../outside/secret", "sub/../../outside/secret", "out", "outside/secret", ".hidden", "a\0b"]
@@ -168,6 +171,38 @@ async def test_transfers_are_limited(sharing: Sharing, target: Path, finished: l
             stream.reset()
         await until(lambda: len(finished) == 2)
         await get_file(peer, "a.txt", target / "a")
+
+
+async def test_a_client_that_never_says_what_it_holds_loses_its_place(
+    sharing: Sharing, target: Path, finished: list[SharedTransfer]
+) -> None:
+    clock = ManualClock()
+    limits = SharingLimits(transfers_per_peer=1, held_seconds=30)
+    async with sharing(server=PeerOptions(peer_id="server", clock=clock), limits=limits) as peer:
+        silent = await peer.open_stream(GET_STREAM, {"path": "a.txt"})
+        await until(lambda: 30 in clock.waiting())
+        await clock.advance(29.9)
+        assert (await failed(get_file(peer, "a.txt", target / "a"))).code == "busy"
+        assert not silent.closed
+        await clock.advance(0.1)
+        with pytest.raises(PeerError) as caught:
+            await silent.read()
+        assert caught.value.details["code"] == RESET_CODES["protocol"]
+        await until(lambda: finished)
+        assert isinstance(finished[0].error, FileTransferError)
+        assert "within 30 s" in str(finished[0].error)
+        await get_file(peer, "a.txt", target / "a")
+
+
+async def test_who_has_said_what_it_holds_may_take_its_time(sharing: Sharing) -> None:
+    clock = ManualClock()
+    options = PeerOptions(peer_id="server", clock=clock)
+    async with sharing(server=options, limits=SharingLimits(held_seconds=30)) as peer:
+        slow = await peer.open_stream(GET_STREAM, {"path": "a.txt"})
+        await until(lambda: 30 in clock.waiting())
+        await slow.write(NOTHING.encode())
+        assert (await read_offer(slow.read)).size == 5
+        assert 30 not in clock.waiting()
 
 
 @pytest.mark.parametrize(

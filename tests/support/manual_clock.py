@@ -31,6 +31,10 @@ class ManualClock:
         heapq.heappush(self._due, (self.now + delay, next(self._count), timer, callback))
         return timer
 
+    def waiting(self) -> list[float]:
+        """In how many seconds each call is due that has not been made or cancelled."""
+        return [when - self.now for when, _, timer, _ in self._due if not timer.cancelled]
+
     async def sleep(self, delay: float) -> None:
         self.slept.append(delay)
         over = asyncio.get_running_loop().create_future()

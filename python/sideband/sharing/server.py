@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from sideband.errors import FileTransferError, PeerError, RpcPeerError
 from sideband.peer.files import RESET_CODES, FileTransfer, in_worker, opened_in_worker, receive_into, send_source
 from sideband.peer.files.failures import REASONS, from_os_error, telling
+from sideband.peer.files.messages import Held, read_held
 from sideband.sharing.entries import FileEntry
 from sideband.sharing.limits import DEFAULT_SHARING_LIMITS, SharingLimits
 from sideband.sharing.names import check_name, parse_path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import os
 
     from sideband.peer import Peer, Stream
+    from sideband.peer.clock import Timer
 
 __all__ = ["GET_STREAM", "LIST_METHOD", "PUT_STREAM", "READ_METHOD", "Share", "SharedTransfer", "share"]
 
@@ -191,11 +193,36 @@ class Share:
 
     # Streams
 
-    async def _get(self, _peer: Peer, stream: Stream) -> FileTransfer:
+    async def _get(self, peer: Peer, stream: Stream) -> FileTransfer:
         with telling(stream, "the file"):
             source = await opened_in_worker(self._tree.source, self._parse(stream.metadata))
         with source:
-            return await send_source(stream, source)
+            with telling(stream, "the file"):
+                held = await self._held(peer, stream)
+            return await send_source(stream, source, held=held)
+
+    async def _held(self, peer: Peer, stream: Stream) -> Held:
+        """Read what the client holds. One that never said so would keep its place for as long as its session lasts."""
+        clock, seconds = peer.options.clock, self._limits.held_seconds
+        timer: Timer
+        try:
+            async with asyncio.timeout(None) as deadline:
+
+                def expire() -> None:
+                    nonlocal timer
+                    if peer.ready:
+                        deadline.reschedule(asyncio.get_running_loop().time())
+                    else:
+                        timer = clock.call_later(seconds, expire)
+
+                timer = clock.call_later(seconds, expire)
+                try:
+                    return await read_held(stream.read)
+                finally:
+                    timer.cancel()
+        except TimeoutError:
+            why = f"the client did not say within {seconds:g} s what it holds of the file"
+            raise FileTransferError("protocol", why) from None
 
     async def _put(self, peer: Peer, stream: Stream) -> FileTransfer:
         metadata = stream.metadata

@@ -20,17 +20,26 @@ STEP_BYTES: Final = 64 * 1024 * 1024
 """Hashed in a thread at once, so that a cancelled transfer is over soon."""
 
 
-async def send_source(stream: Stream, source: FileSource, progress: ProgressFunction | None = None) -> FileTransfer:
+async def send_source(
+    stream: Stream, source: FileSource, progress: ProgressFunction | None = None, *, held: Held | None = None
+) -> FileTransfer:
     """Send a file on a stream, whose other side receives it. The source stays open.
 
     Reading and hashing of a block go on in a thread while the one before is sent.
+
+    Args:
+        stream: nothing was written to it yet.
+        source: the file.
+        progress: called as `progress(done, total)` in bytes.
+        held: what the other side holds, where that was read from the stream already.
 
     Raises:
         FileTransferError: `changed`, or what the other side tells.
         PeerError: as `Stream.write`.
     """
     with telling(stream, source.name):
-        held = await read_held(stream.read)
+        if held is None:
+            held = await read_held(stream.read)
         start = await _agreed(source, held)
         told = Progress(progress, asyncio.get_running_loop().time, source.size)
         await stream.write(Offer(source.size, source.mtime, source.executable, start).encode())
