@@ -29,7 +29,7 @@ from tests.support.served_platform import ROOT, SIDEBAND, Program, ServedPlatfor
 sys.path.insert(0, str(Path(__file__).parent))
 from test_qr import read_qr
 
-SECONDS = 30
+SECONDS = 60
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-END_SECONDS = 20.0
+END_SECONDS = 60.0
 NEWS_SECONDS = 60.0
 _FAULTS = ("Traceback", "never retrieved", "never awaited", "Unclosed", "ResourceWarning", "exception in callback")
 

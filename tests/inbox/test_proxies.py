@@ -137,7 +137,7 @@ async def test_a_proxy_that_cuts_polls_loses_nothing(tmp_path: Path) -> None:
             await bridge.connect(received)
             await served.put(b"first")
             await received.count(1)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await failed.wait()
             await served.put(b"second")
             await received.count(2)

@@ -407,7 +407,7 @@ async def test_listeners_hear_of_their_address_once_it_can_be_read(store: InboxS
     store.notices.listen("bob", heard)
     store.notices.listen("carol", other)
     receipt = await put(store, b"x")
-    await asyncio.wait_for(heard.event.wait(), 10)
+    await asyncio.wait_for(heard.event.wait(), 60)
     previous, blob = heard.notices[0]
     assert blob is None or (previous, blob) == (receipt.cursor - 1, (await read(store))[0])
     store.notices.unlisten("bob", heard)
@@ -424,11 +424,11 @@ async def test_processes_hear_of_each_others_puts(lasting_url: str, stores: Open
     for store, listener in ((first, here), (second, heard)):
         store.notices.listen("bob", listener)
         if not store.notices.pushing:
-            await asyncio.wait_for(listener.event.wait(), 10)  # everybody is told to look once the store is pushing
+            await asyncio.wait_for(listener.event.wait(), 60)  # everybody is told to look once the store is pushing
             listener.event.clear()
             listener.notices.clear()
     await put(first, b"x")
-    await asyncio.wait_for(heard.event.wait(), 10)
+    await asyncio.wait_for(heard.event.wait(), 60)
     assert [blob.ciphertext for blob in await read(second)] == [b"x"]
     assert len(here.notices) == 1
 

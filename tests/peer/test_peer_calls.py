@@ -192,9 +192,17 @@ async def test_cancelling_the_task_cancels_the_call_and_the_handler(peer: Peer, 
 
 
 async def test_asyncio_timeouts_around_a_call_work(peer: Peer, gate: Gate) -> None:
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01):
+    deadline = asyncio.timeout(None)
+
+    async def call() -> None:
+        async with deadline:
             await peer.rpc.call("gate", 7)
+
+    calling = asyncio.create_task(call())
+    await settle()
+    deadline.reschedule(0)
+    with pytest.raises(TimeoutError):
+        await calling
     await settle()
     assert gate.cancelled == [7]
 

@@ -144,7 +144,7 @@ async def test_a_stream_that_is_given_up_leaves_its_part_of_the_process(memory: 
     first.reset()
     with pytest.raises(PeerError):
         await writing
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await waiting
     second.reset()
     assert budget.held == 0
@@ -166,7 +166,7 @@ async def test_drain_returns_when_all_has_left_and_not_before(memory: MemoryWorl
     assert not drained.done()
     assert stream.confirmed == 0
     held.read.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await drained
     await stream.end()
     assert held.got == window + 100_000
@@ -187,7 +187,7 @@ async def test_drain_waits_through_a_pause_and_fails_with_its_stream(memory: Mem
     other.reset(1234, "no more")
     assert (await _error_of(drains[1])).details == {"code": 1234, "remote": False}
     await memory.resume()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await drains[0]
     held.read.set()
     await stream.end()
@@ -276,6 +276,6 @@ async def test_a_lie_costs_its_stream_and_neither_the_session_nor_the_others(mem
 
 async def _error_of(task: asyncio.Task[object]) -> PeerError:
     with pytest.raises(PeerError) as caught:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await task
     return caught.value

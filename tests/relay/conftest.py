@@ -101,7 +101,7 @@ class Running:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Give the event loop turns until something holds."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110  (what is waited for has no event to wait on)
                 await asyncio.sleep(0.001)
 

@@ -42,7 +42,7 @@ async def pair(serve: Any, tmp_path: Path) -> tuple[Any, Any]:
 
 
 async def closed(connection: Any) -> int | None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         try:
             while True:
                 await connection.receive()
@@ -53,7 +53,7 @@ async def closed(connection: Any) -> int | None:
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Asks again and again; each time is a request, so this does not spin."""
-    async with asyncio.timeout(25):
+    async with asyncio.timeout(60):
         while not await condition():
             pass
 

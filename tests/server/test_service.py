@@ -24,7 +24,7 @@ async def bootstrap(administration: Callable[[], Any]) -> dict[str, Any]:
 
 async def closed(connection: Any) -> int | None:
     """Waits for the connection's end, whatever comes before, and returns its code."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         try:
             while True:
                 await connection.receive()
@@ -81,7 +81,7 @@ async def test_online_is_told_at_once(serve: Any, administration: Any, call: Any
     daemon = await connect(registered["relayUrl"], registered["presenceToken"])
     assert await online()
     await daemon.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await online():
             pass
 

@@ -42,7 +42,7 @@ async def answering(address: str, port: int) -> None:
         asking.setblocking(False)
         asking.connect((address, port))
         request = bytes.fromhex("000100002112a442") + secrets.token_bytes(12)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     await loop.sock_sendall(asking, request)

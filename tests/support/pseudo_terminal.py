@@ -13,7 +13,7 @@ from pathlib import Path
 from struct import pack
 from termios import TIOCSWINSZ
 
-SECONDS = 30
+SECONDS = 60
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
 SIDEBAND = (sys.executable, "-W", "error", "-m", "sideband")
-END_SECONDS = 30
+END_SECONDS = 60
 _FAULTS = (
     "never retrieved",
     "never awaited",
