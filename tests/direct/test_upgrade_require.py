@@ -137,6 +137,50 @@ async def test_calls_made_at_once_are_answered_by_the_direct_way_and_after_its_l
             await peer.when_ready()
 
 
+async def test_a_stream_goes_on_by_direct_ways_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_relay: list[bytes] = []
+    take = Session.take
+
+    def watched(session: Session, max_bytes: int, *, direct: bool = False) -> Any:
+        frames = take(session, max_bytes, direct=direct)
+        if not direct:
+            by_relay.extend(frame if isinstance(frame, bytes) else b"".join(frame) for frame in frames)
+        return frames
+
+    monkeypatch.setattr(Session, "take", watched)
+    data = bytes(range(256)) * 800
+    taken = bytearray()
+    ended = asyncio.Event()
+
+    def serve(peer: Peer) -> None:
+        async def take_all(stream: Any) -> None:
+            async for chunk in stream:
+                taken.extend(chunk)
+            ended.set()
+
+        peer.stream_handler("take", take_all)
+
+    await world.daemon(serve, options=options("daemon", "require"))
+    async with world.client(options=options("client", "require")) as peer:
+        stream = await peer.open_stream("take")
+        session: Session | None = peer._session
+        assert session is not None
+        await stream.write(data[:100_000])
+        await until(lambda: session.moved.done())
+        (channel,) = session.upgrade._channels.values()  # type: ignore[union-attr]
+        lost = asyncio.Event()
+        peer.on("disconnected", lambda _: lost.set())
+        channel.link.connection.abort()
+        await lost.wait()
+        await stream.write(data[100_000:])
+        await stream.end()
+        await ended.wait()
+        assert peer._session is not session
+    assert bytes(taken) == data
+    assert by_relay
+    assert not [frame for frame in by_relay if b"app/sb.stream" in frame]
+
+
 async def test_calls_that_wait_for_a_way_that_is_not_found_fail(world: World) -> None:
     served: list[object] = []
 

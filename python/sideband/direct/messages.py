@@ -7,10 +7,21 @@ from typing import Any
 
 import msgpack
 
-__all__ = ["MAX_CANDIDATES", "MAX_MESSAGE_BYTES", "Offer", "decode", "encode", "offer_fields", "offer_of"]
+__all__ = [
+    "MAX_ATTEMPTS",
+    "MAX_CANDIDATES",
+    "MAX_MESSAGE_BYTES",
+    "Offer",
+    "decode",
+    "encode",
+    "offer_fields",
+    "offer_of",
+]
 
 MAX_MESSAGE_BYTES = 32 * 1024
 MAX_CANDIDATES = 16
+MAX_ATTEMPTS = 8
+"""Attempts that the other side may bring about in one session, unless the policy says otherwise."""
 MAX_CANDIDATE_BYTES = 300
 MAX_DESCRIPTION_BYTES = 16 * 1024
 ID_BYTES = 16

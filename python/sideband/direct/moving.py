@@ -121,7 +121,9 @@ class SessionUpgrade:
         make_channels: MakeChannels,
         on_path: Callable[[str], None],
     ) -> None:
-        self.state = machine.Upgrade(client=session.connection.opener, allowed=policy.mode != "forbid")
+        self.state = machine.Upgrade(
+            client=session.connection.opener, allowed=policy.mode != "forbid", invitations=policy.max_attempts
+        )
         self._session = session
         self._policy = policy
         self._clock = clock
@@ -137,6 +139,7 @@ class SessionUpgrade:
         self._deadline: Timer | None = None
         if policy.mode == "require":
             self._deadline = clock.call_later(self._patience, self._overdue)
+        self._gathering = False
         self._finished = False
 
     def begin(self) -> None:
@@ -236,12 +239,18 @@ class SessionUpgrade:
         return self._policy.timeout * (1.0 if self.state.client else 1.5)
 
     async def _offer(self, attempt: bytes) -> None:
-        if self.state.phase is not machine.Phase.IDLE:
+        if self.state.phase is not machine.Phase.IDLE or self._gathering:
             return
         source = self._new_source(attempt)
-        own = await source.gather()
+        self._gathering = True
+        try:
+            own = await source.gather()
+        finally:
+            self._gathering = False
         actions = self.state.start(attempt, own)
         if not actions:
+            if self._source is source:
+                self._source = None
             await source.close()
             return
         self._arm(self._patience)
@@ -255,6 +264,8 @@ class SessionUpgrade:
         source = self._new_source(attempt)
         self._arm(self._patience)
         own = await source.gather(remote)
+        if self._source is not source:
+            return  # that attempt is over, and another one may be under way
         self.perform(self.state.answer(own))
         source.reach(remote)
 

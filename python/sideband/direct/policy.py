@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from sideband.direct.messages import MAX_CANDIDATES
+from sideband.direct.messages import MAX_ATTEMPTS, MAX_CANDIDATES
 from sideband.errors import ConfigError
 
 __all__ = ["DirectPolicy", "IceServer", "UpgradeTransport"]
@@ -66,12 +66,13 @@ class DirectPolicy:
         timeout: seconds until an attempt is given up; 10.
         loopback: whether loopback addresses are told and dialled: for tests, and for peers on one machine.
         max_candidates: how many of the other side's addresses are dialled, and as many of WebRTC's; 1 to 16.
+        max_attempts: how many attempts the other side may bring about in one session; each dials what it names.
         privileged_ports: whether ports below 1024 are dialled, where the other side has opened one for this.
         heartbeat_seconds: silence on a direct way after which the other side is pinged; 25.
 
     Raises:
-        ConfigError: the mode or a transport is unknown, the timeout is not positive, max_candidates is not 1 to 16, or
-            "require" has nothing to try.
+        ConfigError: the mode or a transport is unknown, the timeout is not positive, max_candidates is not 1 to 16,
+            max_attempts is less than 1, or "require" has nothing to try.
     """
 
     mode: Literal["forbid", "prefer", "require"] = "prefer"
@@ -83,6 +84,7 @@ class DirectPolicy:
     timeout: float = 10.0
     loopback: bool = False
     max_candidates: int = MAX_CANDIDATES
+    max_attempts: int = MAX_ATTEMPTS
     privileged_ports: bool = False
     heartbeat_seconds: float | None = 25.0
 
@@ -100,5 +102,7 @@ class DirectPolicy:
             raise ConfigError(
                 f"1 to {MAX_CANDIDATES} candidates of the other side are tried; got {self.max_candidates}"
             )
+        if self.max_attempts < 1:
+            raise ConfigError("a side that takes part takes at least one attempt")
         if self.mode == "require" and not self.transports:
             raise ConfigError("a session that has to be direct needs at least one transport")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
-from sideband.direct.messages import Offer, decode, encode, offer_fields, offer_of
+from sideband.direct.messages import MAX_ATTEMPTS, Offer, decode, encode, offer_fields, offer_of
 
 __all__ = [
     "Action",
@@ -132,6 +132,7 @@ class Upgrade:
     Args:
         client: whether this side opened the relayed session.
         allowed: whether it takes part at all.
+        invitations: how many attempts the other side may still bring about, by `offer` or `ask`.
 
     Attributes:
         phase: where the attempt stands.
@@ -140,6 +141,7 @@ class Upgrade:
 
     client: bool
     allowed: bool = True
+    invitations: int = MAX_ATTEMPTS
     phase: Phase = Phase.IDLE
     channel: bytes | None = None
     _attempt: bytes | None = None
@@ -251,7 +253,7 @@ class Upgrade:
             return []
         kind, attempt = fields["t"], fields["id"]
         if kind == "ask":
-            return [Invited()] if self.client and self._may_begin() else []
+            return [Invited()] if self.client and self._may_begin() and self._invited() else []
         if kind == "offer":
             return self._offered(attempt, offer_of(fields))
         current = self._attempt is not None and hmac.compare_digest(attempt, self._attempt)
@@ -291,6 +293,10 @@ class Upgrade:
     def _may_begin(self) -> bool:
         return self.allowed and self.phase is Phase.IDLE and self._relay_open and not self._away
 
+    def _invited(self) -> bool:
+        self.invitations -= 1
+        return self.invitations >= 0
+
     def _begin(self, attempt: bytes, phase: Phase) -> None:
         self._previous, self._attempt, self.phase = self._attempt or self._previous, attempt, phase
         self.channel = self._wanted = None
@@ -309,6 +315,8 @@ class Upgrade:
     def _offered(self, attempt: bytes, offer: Offer | None) -> list[Action]:
         if self.client or offer is None or not self._may_begin() or attempt in (self._attempt, self._previous):
             return []
+        if not self._invited():
+            return [Say(encode("stop", attempt))]
         self._begin(attempt, Phase.TRYING)
         return [Try(attempt, offer)]
 
