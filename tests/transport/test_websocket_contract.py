@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from sideband._native import frame_messages
-from sideband.errors import ConnectionClosed, TransportError
+from sideband.errors import ConfigError, ConnectionClosed, TransportError
 from sideband.transport import Connection, WebSocketTransport
 from sideband.transport.websocket_protocol import RECEIVE_AHEAD_BYTES, SEND_AHEAD_BYTES
 from tests.support.certificate import server_context, write_certificate
@@ -184,6 +184,50 @@ def test_what_is_not_taken_is_not_read(run: Run, tls: Tls) -> None:
             await pushing
 
     run(main())
+
+
+@pytest.mark.parametrize(("limit", "reads"), [(1064, False), (1065, True)])
+def test_receiving_ahead_at_its_edge(run: Run, limit: int, reads: bool) -> None:
+    async def main() -> None:
+        async with opened(receive_ahead_bytes=limit) as (connection, wire):
+            held = connection._protocol._input  # type: ignore[attr-defined]  # only it knows what it holds
+            wire.send(0x82, bytes(1000))
+            await until(lambda: held.ready_cost)
+            assert connection._transport.is_reading() is reads  # type: ignore[attr-defined]  # nothing else shows it
+            assert await connection.receive() == bytes(1000)
+            wire.send(0x89, b"again")
+            assert await wire.read() == (0x8A, b"again")
+
+    run(main())
+
+
+def test_senders_wait_at_the_bound_that_was_set(run: Run) -> None:
+    async def main() -> None:
+        limit, size, count = 1000, 60_000, 400
+        async with opened(send_ahead_bytes=limit) as (connection, wire):
+
+            async def send() -> None:
+                for _ in range(count):
+                    await connection.send(bytes(size))
+
+            sending = asyncio.ensure_future(send())
+            await until(lambda: connection.buffered_bytes > limit)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not sending.done()
+            assert connection.buffered_bytes <= limit + size + 14
+            for _ in range(count):
+                assert await wire.read() == (0x82, bytes(size))
+            await sending
+
+    run(main())
+
+
+@pytest.mark.parametrize("name", ["max_message_bytes", "receive_ahead_bytes", "send_ahead_bytes"])
+def test_bounds_are_at_least_1(name: str) -> None:
+    WebSocketTransport(**{name: 1})
+    with pytest.raises(ConfigError, match=f"{name} is at least 1, not 0"):
+        WebSocketTransport(**{name: 0})
 
 
 def test_of_pings_that_cannot_be_answered_the_latest_is(run: Run) -> None:

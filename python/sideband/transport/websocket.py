@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from functools import partial
 
 import aiohttp
 from aiohttp import web
@@ -29,6 +30,7 @@ from sideband.transport.proxy import proxy_from_environment
 from sideband.transport.roots import ssl_context_from_environment
 from sideband.transport.upgrade import TakenOver, handshake_fault, open_websocket, take_over
 from sideband.transport.websocket_connection import CLOSE_TIMEOUT_SECONDS, WebSocketConnection
+from sideband.transport.websocket_protocol import RECEIVE_AHEAD_BYTES, SEND_AHEAD_BYTES
 
 __all__ = ["WebSocketConnection", "WebSocketTransport"]
 
@@ -47,9 +49,13 @@ class WebSocketTransport(Transport):
         heartbeat_seconds: WebSocket pings are sent at this interval and must be answered within half of it; None, the
             default, sends none.
         close_timeout_seconds: how long `close` waits for the other side before it cuts the connection; default 5.
+        receive_ahead_bytes: with so much received and not taken, each message counting 64 bytes more, nothing is read;
+            default 1 MiB. What one read brought is kept besides, so that it is no exact bound.
+        send_ahead_bytes: with more than this waiting to leave the process, senders wait until a quarter is left;
+            default 256 KiB.
 
     Raises:
-        ConfigError: `max_message_bytes` is less than 1.
+        ConfigError: a number of bytes is less than 1.
     """
 
     def __init__(
@@ -61,16 +67,30 @@ class WebSocketTransport(Transport):
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
         heartbeat_seconds: float | None = None,
         close_timeout_seconds: float = CLOSE_TIMEOUT_SECONDS,
+        receive_ahead_bytes: int = RECEIVE_AHEAD_BYTES,
+        send_ahead_bytes: int = SEND_AHEAD_BYTES,
     ) -> None:
-        if max_message_bytes < 1:
-            msg = f"max_message_bytes is at least 1, not {max_message_bytes}"
-            raise ConfigError(msg)
+        bounds = {
+            "max_message_bytes": max_message_bytes,
+            "receive_ahead_bytes": receive_ahead_bytes,
+            "send_ahead_bytes": send_ahead_bytes,
+        }
+        for name, value in bounds.items():
+            if value < 1:
+                msg = f"{name} is at least 1, not {value}"
+                raise ConfigError(msg)
         self._ssl_context = ssl_context
         self._server_ssl_context = server_ssl_context
         self._proxy = proxy
-        self._max_message_bytes = max_message_bytes
-        self._heartbeat_seconds = heartbeat_seconds
         self._close_timeout_seconds = close_timeout_seconds
+        self._connection = partial(
+            WebSocketConnection,
+            max_message_bytes=max_message_bytes,
+            heartbeat_seconds=heartbeat_seconds,
+            close_timeout_seconds=close_timeout_seconds,
+            receive_ahead_bytes=receive_ahead_bytes,
+            send_ahead_bytes=send_ahead_bytes,
+        )
 
     @override
     async def connect(self, endpoint: str, options: ConnectOptions | None = None) -> Connection:
@@ -98,14 +118,7 @@ class WebSocketTransport(Transport):
                     )
             except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
                 raise connect_failure(error, url) from None
-            return WebSocketConnection(
-                transport,
-                is_client=True,
-                max_message_bytes=self._max_message_bytes,
-                heartbeat_seconds=self._heartbeat_seconds,
-                close_timeout_seconds=self._close_timeout_seconds,
-                behind=behind,
-            )
+            return self._connection(transport, is_client=True, behind=behind)
 
     @override
     async def listen(self, endpoint: str, handler: ConnectionHandler) -> Listener:
@@ -113,9 +126,7 @@ class WebSocketTransport(Transport):
         url = _websocket_url(endpoint)
         if url.scheme == "wss" and self._server_ssl_context is None:
             raise TransportError("tls_failure", "listening at a wss:// URL needs server_ssl_context")
-        listener = _WebSocketListener(
-            url, handler, self._max_message_bytes, self._heartbeat_seconds, self._close_timeout_seconds
-        )
+        listener = _WebSocketListener(url, handler, self._connection, self._close_timeout_seconds)
         await listener.start(self._server_ssl_context if url.scheme == "wss" else None)
         return listener
 
@@ -133,15 +144,12 @@ class _WebSocketListener(Listener):
         self,
         url: URL,
         handler: ConnectionHandler,
-        max_message_bytes: int,
-        heartbeat_seconds: float | None,
+        connection: partial[WebSocketConnection],
         close_timeout_seconds: float,
     ) -> None:
         self._url = url
         self._handler = handler
-        self._max_message_bytes = max_message_bytes
-        self._heartbeat_seconds = heartbeat_seconds
-        self._close_timeout_seconds = close_timeout_seconds
+        self._connection = connection
         self._open: dict[WebSocketConnection, asyncio.Task[None]] = {}
         app = web.Application()
         app.router.add_get(url.path or "/", self._serve)
@@ -177,14 +185,7 @@ class _WebSocketListener(Listener):
             transport, behind = take_over(request)
         except ConnectionResetError:
             return TakenOver()
-        connection = WebSocketConnection(
-            transport,
-            is_client=False,
-            max_message_bytes=self._max_message_bytes,
-            heartbeat_seconds=self._heartbeat_seconds,
-            close_timeout_seconds=self._close_timeout_seconds,
-            behind=behind,
-        )
+        connection = self._connection(transport, is_client=False, behind=behind)
         self._open[connection] = asyncio.create_task(self._handle(connection), name="sideband websocket handler")
         return TakenOver()
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 from sideband._native import MessageBatch, WireFrames, frame_messages
 from sideband.errors import ConnectionClosed, TransportError
 from sideband.transport.base import CLEAN_CLOSE_CODES, BytesLike, Connection, Messages
-from sideband.transport.websocket_protocol import SEND_AHEAD_BYTES, WebSocketProtocol
+from sideband.transport.websocket_protocol import RECEIVE_AHEAD_BYTES, SEND_AHEAD_BYTES, WebSocketProtocol
 
 __all__ = ["CLOSE_TIMEOUT_SECONDS", "WebSocketConnection"]
 
@@ -32,6 +32,8 @@ class WebSocketConnection(Connection):
         max_message_bytes: largest message in either direction.
         heartbeat_seconds: interval of pings, which must be answered within half of it; None for none.
         close_timeout_seconds: how long `close` waits for the other side.
+        receive_ahead_bytes: with so much received and not taken, each message counting 64 bytes more, nothing is read.
+        send_ahead_bytes: with more than this waiting to leave the process, senders wait until a quarter is left.
         behind: what came behind the opening handshake.
     """
 
@@ -43,12 +45,15 @@ class WebSocketConnection(Connection):
         max_message_bytes: int,
         heartbeat_seconds: float | None = None,
         close_timeout_seconds: float = CLOSE_TIMEOUT_SECONDS,
+        receive_ahead_bytes: int = RECEIVE_AHEAD_BYTES,
+        send_ahead_bytes: int = SEND_AHEAD_BYTES,
         behind: bytes = b"",
     ) -> None:
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._max_message_bytes = max_message_bytes
         self._close_timeout_seconds = close_timeout_seconds
+        self._send_ahead = send_ahead_bytes
         self._ended = asyncio.Event()
         self._close_code: int | None = None
         self._close_reason = ""
@@ -64,6 +69,7 @@ class WebSocketConnection(Connection):
             heartbeat_seconds=heartbeat_seconds,
             close_timeout_seconds=close_timeout_seconds,
             on_change=self._changed,
+            receive_ahead_bytes=receive_ahead_bytes,
         )
         self._protocol.start(behind)
 
@@ -191,7 +197,7 @@ class WebSocketConnection(Connection):
         self._check_open()
         protocol = self._protocol
         protocol.write(wire.view())
-        if protocol.buffered_bytes <= SEND_AHEAD_BYTES:
+        if protocol.buffered_bytes <= self._send_ahead:
             return
         room = self._loop.create_future()
         self._senders.append(room)
@@ -233,7 +239,7 @@ class WebSocketConnection(Connection):
         receiver = self._receiver
         if receiver is not None and not receiver.done():
             receiver.set_result(None)
-        if self._senders and (self.closed or protocol.buffered_bytes <= SEND_AHEAD_BYTES // 4):
+        if self._senders and (self.closed or protocol.buffered_bytes <= self._send_ahead // 4):
             senders, self._senders = self._senders, []
             for sender in senders:
                 if not sender.done():

@@ -17,9 +17,9 @@ from sideband.transport.socket_writer import Piece, SocketWriter
 __all__ = ["RECEIVE_AHEAD_BYTES", "SEND_AHEAD_BYTES", "WebSocketProtocol", "control_frame"]
 
 RECEIVE_AHEAD_BYTES: Final = 1024 * 1024
-"""With so much received and not taken, each message counting 64 bytes more, nothing is read."""
+"""With so much received and not taken, each message counting 64 bytes more, nothing is read; unless told otherwise."""
 SEND_AHEAD_BYTES: Final = 256 * 1024
-"""With more than this waiting to leave the process, senders wait until a quarter of it is left."""
+"""With more than this waiting to leave the process, senders wait until a quarter is left; unless told otherwise."""
 
 _PING: Final = 0
 _CLOSE: Final = 1
@@ -45,6 +45,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         heartbeat_seconds: pings are sent at this interval and must be answered within half of it; None for none.
         close_timeout_seconds: how long the closing may take.
         on_change: called when messages have come, there is room to send, or the connection has ended.
+        receive_ahead_bytes: with so much received and not taken nothing is read.
 
     Attributes:
         code: the close code that ended the connection; None while it is open.
@@ -63,6 +64,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         close_timeout_seconds: float,
         on_change: Callable[[], None],
         text: bool = False,
+        receive_ahead_bytes: int = RECEIVE_AHEAD_BYTES,
     ) -> None:
         self.masks = is_client
         self.code: int | None = None
@@ -75,6 +77,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._on_change = on_change
         self._loop = asyncio.get_running_loop()
         self._close_timeout = close_timeout_seconds
+        self._receive_ahead = receive_ahead_bytes
         self._reading = True
         self._unanswered: bytes | None = None
         self._heard = False
@@ -176,7 +179,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         ready = self._input.ready_cost
         if not ready:
             return
-        if ready >= RECEIVE_AHEAD_BYTES and self._reading and not self.closing:
+        if ready >= self._receive_ahead and self._reading and not self.closing:
             self._reading = False
             self._transport.pause_reading()
         self._on_change()
