@@ -21,7 +21,7 @@ AGAIN = RetryPolicy(mode="on-error", initial=0.01, jitter=0)
 
 def cut(server: Server) -> int:
     """As a cut cable would, at the listener's end; tell how many there were."""
-    connections = list(server._listener._served.values())  # type: ignore[attr-defined]
+    connections = list(server._listener._served.connections)  # type: ignore[attr-defined]
     for connection in connections:
         connection.abort()
     return len(connections)

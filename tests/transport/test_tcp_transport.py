@@ -116,7 +116,7 @@ async def test_a_session_that_does_not_take_what_it_decoded_stops_the_reading() 
     async with listening(idle) as listener, raw(listener) as (_, writer):
         while not listener._served:  # noqa: ASYNC110  (nothing tells of it)
             await asyncio.sleep(0)
-        (held,) = listener._served.values()
+        (held,) = listener._served.connections
         held.adopt(lambda data: [len(data)])
         piece = bytes(1 << 20)
 
@@ -145,7 +145,7 @@ async def test_what_a_decoder_refuses_is_told_after_all_that_came_before_it() ->
     async with listening(idle) as listener, raw(listener) as (_, writer):
         while not listener._served:  # noqa: ASYNC110  (nothing tells of it)
             await asyncio.sleep(0)
-        (held,) = listener._served.values()
+        (held,) = listener._served.connections
         held.adopt(decode)
         writer.write(b"good")
         assert await held.receive_many() == [b"good"]

@@ -18,7 +18,7 @@ from sideband.errors import TransportError
 from sideband.transport.base import ConnectionHandler, Listener
 from sideband.transport.quic_connection import IDLE_SECONDS, QuicConnection, configuration, new_wire
 from sideband.transport.quic_retry import ID_BYTES, VERSION_1, FirstDatagram, RetryTokens, version_negotiation
-from sideband.transport.tcp import serve_until_done
+from sideband.transport.served import ServedConnections
 from sideband.transport.udp import Address, UdpReceiver, UdpSocket, bound_socket, open_udp
 
 __all__ = ["MAX_CONNECTIONS", "QuicListener"]
@@ -54,7 +54,6 @@ class QuicListener(Listener, UdpReceiver):
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._host = host
-        self._handler = handler
         self._max_message_bytes = max_message_bytes
         self._max_half_open = max_half_open
         self._half_open_seconds = half_open_seconds
@@ -69,7 +68,7 @@ class QuicListener(Listener, UdpReceiver):
         self._by_id: dict[bytes, QuicConnection] = {}
         self._ids: dict[QuicConnection, set[bytes]] = {}
         self._half_open: dict[QuicConnection, asyncio.TimerHandle] = {}
-        self._served: dict[asyncio.Task[None], QuicConnection] = {}
+        self._served = ServedConnections(handler)
         self._touched: set[QuicConnection] = set()
 
     async def start(self, port: int, sock: socket.socket | None) -> None:
@@ -101,10 +100,7 @@ class QuicListener(Listener, UdpReceiver):
     @override
     async def close(self) -> None:
         self.stop_accepting()
-        served = dict(self._served)
-        await asyncio.gather(*(connection.close(1001, "going away") for connection in served.values()))
-        if served:
-            await asyncio.wait(served)
+        await self._served.close()
         for connection in tuple(self._ids):
             connection.abort()
         if self._udp is not None:
@@ -188,9 +184,7 @@ class QuicListener(Listener, UdpReceiver):
 
     def _opened(self, connection: QuicConnection) -> None:
         self._begun(connection)
-        task = asyncio.get_running_loop().create_task(serve_until_done(self._handler, connection))
-        self._served[task] = connection
-        task.add_done_callback(self._served.pop)
+        self._served.begin(connection)
 
     def _begun(self, connection: QuicConnection) -> None:
         late = self._half_open.pop(connection, None)

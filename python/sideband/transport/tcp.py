@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
-import logging
 import socket
 from collections.abc import Callable
 
 from typing_extensions import override
 from yarl import URL
 
-from sideband.errors import SidebandError, TransportError, TransportErrorKind
+from sideband.errors import TransportError, TransportErrorKind
 from sideband.transport.base import (
     DEFAULT_MAX_MESSAGE_BYTES,
     BytesLike,
@@ -22,13 +21,12 @@ from sideband.transport.base import (
     Transport,
 )
 from sideband.transport.framed import FramedConnection
+from sideband.transport.served import ServedConnections
 
-__all__ = ["TcpConnection", "TcpTransport", "host_and_port", "serve_until_done"]
+__all__ = ["TcpConnection", "TcpTransport", "host_and_port"]
 
 WRITE_HIGH_BYTES = 1024 * 1024
 """Bytes that wait to be sent, over which a writer waits."""
-
-_log = logging.getLogger("sideband.transport")
 
 
 class TcpTransport(Transport):
@@ -150,17 +148,16 @@ class TcpConnection(FramedConnection, asyncio.Protocol):
 class _TcpListener(Listener):
     def __init__(self, host: str, handler: ConnectionHandler, max_message_bytes: int) -> None:
         self._host = host
-        self._handler = handler
         self._max_message_bytes = max_message_bytes
         self._port = 0
         self._server: asyncio.Server | None = None
-        self._served: dict[asyncio.Task[None], TcpConnection] = {}
+        self._served = ServedConnections(handler)
 
     async def start(self, port: int) -> None:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                lambda: TcpConnection(self._max_message_bytes, self._opened), self._host, port
+                lambda: TcpConnection(self._max_message_bytes, self._served.begin), self._host, port
             )
         except OSError as error:
             text = error.strerror or "the address is not available"
@@ -180,30 +177,9 @@ class _TcpListener(Listener):
     @override
     async def close(self) -> None:
         self.stop_accepting()
-        served = dict(self._served)
-        await asyncio.gather(*(connection.close(1001, "going away") for connection in served.values()))
-        if served:
-            await asyncio.wait(served)
+        await self._served.close()
         if self._server is not None:
             await self._server.wait_closed()
-
-    def _opened(self, connection: TcpConnection) -> None:
-        task = asyncio.get_running_loop().create_task(serve_until_done(self._handler, connection))
-        self._served[task] = connection
-        task.add_done_callback(self._served.pop)
-
-
-async def serve_until_done(handler: ConnectionHandler, connection: FramedConnection) -> None:
-    """Run a listener's handler for one connection, and close that at its end."""
-    try:
-        await handler(connection)
-    except SidebandError as error:
-        # Whoever connects may send anything: that is no news for an operator.
-        _log.debug("a connection ended: %s", error)
-    except Exception:  # noqa: BLE001  (the listener outlives a handler that fails; the failure is logged)
-        _log.exception("a connection handler failed")
-    finally:
-        await connection.close()
 
 
 def host_and_port(endpoint: str, scheme: str) -> tuple[str, int]:
