@@ -3,108 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import struct
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sideband._native import sbp_decode, sbp_encode_control, sbp_encode_error, sbp_encode_message
+from sideband._native import sbp_encode_error
 from sideband.errors import PeerError, RpcPeerError, SbpError
 from sideband.peer import Peer, PeerOptions, RequestBudget, RetryPolicy, RpcPolicy, create_peer, listen
 from sideband.peer.request_budget import REQUEST_OVERHEAD
 from sideband.transport import Connection, MemoryTransport
 from tests.support.manual_clock import settle
 from tests.support.memory_world import ENDPOINT, MemoryWorld
+from tests.support.raw_end import CID, Raw, control, handshake, message, request
 from tests.support.relay_harness import World, until
-
-CID = bytes(range(16))
-FRAG = "app/sb.frag.v1"
-
-
-def control(op: int, data: bytes = b"") -> bytes:
-    return sbp_encode_control(os.urandom(16), op, data or None)
-
-
-def handshake(**more: Any) -> bytes:
-    return control(0, json.dumps({"protocol": "sideband", "version": "1", "peerId": "raw", **more}).encode())
-
-
-def message(subject: str, data: bytes | dict[str, Any], frame_id: bytes | None = None) -> bytes:
-    body = data if isinstance(data, bytes) else json.dumps(data).encode()
-    return sbp_encode_message(frame_id or os.urandom(16), subject, body)
-
-
-def request(method: str, cid: bytes = CID, **more: Any) -> bytes:
-    return message("rpc", {"t": "r", "m": method, "cid": cid.hex(), **more}, cid)
-
-
-class Raw:
-    """The other side, frame by frame."""
-
-    def __init__(self, connection: Connection, world: MemoryWorld) -> None:
-        self.connection = connection
-        self.world = world
-
-    async def send(self, *frames: bytes) -> None:
-        await self.connection.send_many(frames)
-
-    async def frame(self) -> Any:
-        return sbp_decode(await self.connection.receive())
-
-    async def envelope(self) -> dict[str, Any]:
-        frame = await self.frame()
-        assert frame.kind == 1, frame
-        found: dict[str, Any] = json.loads(frame.data)
-        return found
-
-    async def error_code(self) -> int:
-        frame = await self.frame()
-        assert frame.kind == 3, frame
-        code: int = frame.code
-        return code
-
-    async def answers(self, cid: bytes = b"\x07" * 16) -> None:
-        """The session goes on: a call is answered, and nothing else came before."""
-        await self.send(request("echo", cid, p=[1]))
-        assert await self.envelope() == {"t": "R", "cid": cid.hex(), "result": [1]}
-
-    async def is_closed(self) -> None:
-        """The session closes, without another word but perhaps a close."""
-        rest = [sbp_decode(frame).kind async for frame in self.connection]
-        assert set(rest) <= {0}
-        await settle()
-        assert self.world.server.connections == ()
-
-    @property
-    def peer(self) -> Peer:
-        return self.world.peers[-1]
-
-
-@pytest.fixture
-async def raw(memory: MemoryWorld) -> AsyncIterator[Raw]:
-    server_transport = memory.transport
-
-    def on_connection(peer: Peer) -> None:
-        peer.rpc.handle("echo", lambda value: value)
-        memory.peers.append(peer)
-
-    memory.server = await listen(ENDPOINT, on_connection, transport=server_transport, options=memory.options())
-    connection = await server_transport.connect(ENDPOINT)
-    yield Raw(connection, memory)
-    await connection.close()
-    await memory.server.close()
-
-
-@pytest.fixture
-async def open_raw(raw: Raw) -> Raw:
-    await raw.send(handshake(caps=["frag/1", "bin/1"]))
-    assert (await raw.frame()).op == 0
-    return raw
-
 
 HEADER = bytes(16)
 MALFORMED = {
@@ -532,79 +446,6 @@ async def test_over_16_mib_is_refused_even_with_frag(world: World) -> None:
         with pytest.raises(PeerError) as caught:
             await peer.rpc.call("big", b"x" * (16 * 1024 * 1024))
         assert caught.value.code == "message_too_large"
-
-
-PIECE = 16 * 1024
-
-
-def pieces(body: bytes, frag_id: int) -> list[bytes]:
-    inner = message("rpc", body, CID)
-    cut = [inner[at : at + PIECE] for at in range(0, len(inner), PIECE)]
-    return [message(FRAG, struct.pack("<QII", frag_id, index, len(cut)) + piece) for index, piece in enumerate(cut)]
-
-
-def big_request(cid: bytes = CID, size: int = 40_000) -> bytes:
-    return json.dumps({"t": "r", "m": "echo", "cid": cid.hex(), "p": "x" * size}).encode()
-
-
-async def test_fragments_in_order_arrive(open_raw: Raw) -> None:
-    await open_raw.send(*pieces(big_request(), 0))
-    assert len((await open_raw.envelope())["result"]) == 40_000
-
-
-async def test_interleaved_fragments_arrive(open_raw: Raw) -> None:
-    other = bytes(15) + b"\x01"
-    for pair in zip(pieces(big_request(), 0), pieces(big_request(other), 1), strict=True):
-        await open_raw.send(*pair)
-    assert {(await open_raw.envelope())["cid"], (await open_raw.envelope())["cid"]} == {CID.hex(), other.hex()}
-
-
-async def test_a_missing_fragment_closes(open_raw: Raw) -> None:
-    first, _, third = pieces(big_request(), 0)
-    await open_raw.send(first, third)
-    assert await open_raw.error_code() == 1000
-    await open_raw.is_closed()
-
-
-async def test_a_repeated_fragment_closes(open_raw: Raw) -> None:
-    first, second, _ = pieces(big_request(), 0)
-    await open_raw.send(first, second, second)
-    assert await open_raw.error_code() == 1000
-    await open_raw.is_closed()
-
-
-async def test_a_fragment_of_an_unknown_frame_is_dropped(open_raw: Raw) -> None:
-    _, second, third = pieces(big_request(), 0)
-    await open_raw.send(second, third)
-    await open_raw.answers()
-
-
-async def test_a_fifth_unfinished_frame_closes(open_raw: Raw) -> None:
-    for frag_id in range(4):
-        await open_raw.send(pieces(big_request(), frag_id)[0])
-    await open_raw.answers()
-    await open_raw.send(pieces(big_request(), 4)[0])
-    assert await open_raw.error_code() == 1000
-    await open_raw.is_closed()
-
-
-async def test_a_frame_that_was_given_up_makes_room(open_raw: Raw) -> None:
-    for frag_id in range(8):
-        await open_raw.send(pieces(big_request(), frag_id)[0])
-        await open_raw.send(message(FRAG, struct.pack("<QII", frag_id, 0xFFFFFFFF, 3) + b"\x00"))
-    await open_raw.answers()
-
-
-async def test_never_finished_fragments_are_freed_with_the_session(open_raw: Raw) -> None:
-    from sideband.protocol.fragments import PROCESS_FRAGMENTS
-
-    before = PROCESS_FRAGMENTS.held
-    await open_raw.send(*pieces(big_request(size=200_000), 0)[:-1])
-    await open_raw.answers()
-    assert PROCESS_FRAGMENTS.held > before
-    await open_raw.connection.close()
-    await settle()
-    assert PROCESS_FRAGMENTS.held == before
 
 
 async def test_the_retry_policy_brings_a_session_back_only_where_that_helps(memory: MemoryWorld) -> None:

@@ -20,9 +20,9 @@ from sideband.errors import PeerError
 from sideband.peer import Peer, RetryPolicy, listen
 from sideband.peer.streams import Stream
 from sideband.protocol.streams import StreamBudget, StreamLimits
-from tests.peer.test_bad_input import CID, Raw, handshake, message, request
 from tests.support.manual_clock import settle
 from tests.support.memory_world import ENDPOINT, MemoryWorld
+from tests.support.raw_end import CID, Raw, handshake, message, request
 from tests.support.relay_harness import until
 
 MIB = 1024 * 1024
