@@ -162,6 +162,47 @@ async def test_the_limit_is_the_policy_s() -> None:
     await close(network)
 
 
+@pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
+@pytest.mark.parametrize("side", [CLIENT, DAEMON], ids=["client", "daemon"])
+async def test_an_attempt_that_leads_nowhere_ends_in_time(side: int, heard: bool) -> None:
+    network = await greeted(DirectPolicy(timeout=4.0), DirectPolicy(timeout=4.0))
+    network.client.upgrade.begin()
+    await network.settle()
+    if heard:
+        await network.take(("relay", CLIENT, 20))
+    end = network.ends[side]
+    begun = side == CLIENT or heard
+    assert (end.upgrade.state.phase is not Phase.IDLE) is begun
+    # The daemon waits a little longer, so that the client is the one that gives up.
+    patience = 4.0 if side == CLIENT else 6.0
+    await network.clock.advance(patience - 0.1)
+    assert (end.upgrade.state.phase is not Phase.IDLE) is begun
+    await network.clock.advance(0.2)
+    assert end.upgrade.state.phase is Phase.IDLE
+    await go_on(network)
+    assert not moved(network)
+    check(network)
+    await close(network)
+
+
+async def test_a_move_that_is_not_done_in_time_goes_back() -> None:
+    network = await greeted(DirectPolicy(timeout=4.0), DirectPolicy(timeout=4.0))
+    network.client.upgrade.begin()
+    await network.settle()
+    for _ in range(200):
+        if network.client.upgrade.state.phase is not Phase.SWITCHING:
+            for step in (("connect", 0, 0), ("relay", DAEMON, 1), ("relay", CLIENT, 1)):
+                await network.take(step)
+    await network.clock.advance(3.9)
+    assert network.client.upgrade.state.phase is Phase.SWITCHING
+    await network.clock.advance(0.2)
+    assert [end.upgrade.state.phase for end in network.ends][CLIENT] is Phase.IDLE
+    await go_on(network)
+    assert not moved(network)
+    check(network)
+    await close(network)
+
+
 NONE_OF_THEM = [
     b"",
     b"\xc1",

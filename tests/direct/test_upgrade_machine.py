@@ -180,6 +180,7 @@ def test_the_daemon_does_not_take_what_only_it_may_say() -> None:
     assert side.answer(OURS) == []
     assert side.phase is Phase.TRYING
     assert client(Phase.IDLE).message(offer("offer"), NEXT) == []
+    assert told(daemon(Phase.IDLE), "ask") == []
 
 
 @pytest.mark.parametrize(("side", "phase"), PHASES)
