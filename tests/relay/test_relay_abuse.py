@@ -2,23 +2,17 @@
 
 import asyncio
 import gc
-import os
-import socket
-import struct
 import tracemalloc
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from sideband._native import encode_data, encode_handshake_init, encode_ping, encode_pong, encode_signal
 from sideband.errors import SbrpErrorCode as Code
-from sideband.errors import TransportError
-from sideband.jwks import FetchedKeys
 from sideband.relay.metrics import RelayCollector
 from sideband.relay.table import DropReason
 from sideband.transport import Connection
+from tests.support.raw_websocket import masked, raw_peer
 
 KIB = 1024
 TIGHT = {
@@ -26,77 +20,6 @@ TIGHT = {
     "queue_hard_limit_bytes": 1024 * KIB,
     "transport_window_bytes": 64 * KIB,
 }
-
-
-@dataclass
-class RawPeer:
-    """A WebSocket client without a library: it sends what it is told and reads only when asked."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    head: bytes = b""
-
-    async def frame(self) -> tuple[int, bytes]:
-        first, size = await self.reader.readexactly(2)
-        if size == 126:
-            size = int.from_bytes(await self.reader.readexactly(2), "big")
-        elif size == 127:
-            size = int.from_bytes(await self.reader.readexactly(8), "big")
-        return first, await self.reader.readexactly(size)
-
-    async def close_code(self) -> int:
-        """Read on until the close frame."""
-        while True:
-            first, payload = await self.frame()
-            if first == 0x88:
-                return int.from_bytes(payload[:2], "big")
-
-    async def rest(self) -> bytes:
-        """Read until the relay hangs up."""
-        rest = b""
-        try:
-            while data := await self.reader.read(65536):
-                rest += data
-        except ConnectionError:
-            pass
-        return rest
-
-
-def masked(payload: bytes, first: int = 0x82) -> bytes:
-    mask = os.urandom(4)
-    size = len(payload)
-    if size < 126:
-        header = bytes((first, 0x80 | size))
-    elif size < 65_536:
-        header = struct.pack("!BBH", first, 0x80 | 126, size)
-    else:
-        header = struct.pack("!BBQ", first, 0x80 | 127, size)
-    repeated = (mask * (size // 4 + 1))[:size]
-    body = (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(size, "big")
-    return header + mask + body
-
-
-@asynccontextmanager
-async def raw_peer(running, token: str, *, extra: str = "", behind: bytes = b"", receive_buffer: int | None = None):
-    sock = socket.socket()
-    if receive_buffer is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", running.port))
-    reader, writer = await asyncio.open_connection(sock=sock, limit=4 * KIB)
-    request = (
-        "GET / HTTP/1.1\r\nHost: relay.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-        f"Authorization: Bearer {token}\r\n{extra}\r\n"
-    )
-    writer.write(request.encode() + behind)
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 101"), head
-        yield RawPeer(reader, writer, head)
-    finally:
-        writer.transport.abort()
-        await asyncio.gather(writer.wait_closed(), return_exceptions=True)
 
 
 async def test_a_client_that_never_reads_is_cut_and_the_others_go_on(start_relay, control) -> None:
@@ -426,49 +349,6 @@ async def test_a_flood_of_frames_for_closed_sessions_whose_answers_are_not_read(
         assert running.relay.stats.control_sent[Code.SESSION_ENDED] == 1024
 
 
-async def test_over_its_rate_a_client_is_slowed_and_told_once_and_nothing_is_lost(start_relay, control, clock) -> None:
-    rates = {"messages_per_second": 10, "bytes_per_second": 1e9, "burst_seconds": 1}
-    running = await start_relay(loopback_listener=False, client_rates=rates)
-    daemon = await running.daemon()
-    client = await running.client(sid=1)
-    await client.send_many(encode_data(1, bytes([n]) * 28) for n in range(30))
-    for n in range(11):
-        assert await daemon.receive() == encode_data(1, bytes([n]) * 28)
-    assert await control(client) == (Code.RATE_LIMITED, 0)
-    await running.settle(daemon)
-    connection = running.relay.table.session(1).client
-    for n in range(11, 30):
-        await running.until(lambda: not connection.reading)
-        clock.advance(0.11)
-        assert await daemon.receive() == encode_data(1, bytes([n]) * 28)
-    assert running.relay.stats.control_sent[Code.RATE_LIMITED] <= 3
-
-
-async def test_bytes_per_second_of_a_daemon(start_relay, control, clock) -> None:
-    rates = {"messages_per_second": 1e9, "bytes_per_second": 100_000, "burst_seconds": 1}
-    running = await start_relay(loopback_listener=False, daemon_rates=rates)
-    daemon = await running.daemon()
-    client = await running.client(sid=1)
-    await daemon.send_many(encode_data(1, bytes(50_000)) for _ in range(4))
-    for _ in range(2):
-        await client.receive()
-    assert await control(daemon) == (Code.RATE_LIMITED, 0)
-    link = running.relay.table.daemon("d_1").connection
-    for _ in range(2):
-        await running.until(lambda: not link.reading)
-        clock.advance(1)
-        await client.receive()
-
-
-async def test_no_rates_on_a_loopback_listener(running) -> None:
-    daemon = await running.daemon()
-    client = await running.client(sid=1)
-    assert all(connection.meter is None for connection in running.relay.connections)
-    await client.send_many(encode_data(1, bytes(28)) for _ in range(2000))
-    for _ in range(2000):
-        await daemon.receive()
-
-
 async def test_bytes_piped_behind_the_upgrade_are_frames_and_nothing_else(running) -> None:
     daemon = await running.daemon()
     frame = encode_handshake_init(1, bytes(32))
@@ -536,68 +416,3 @@ async def test_shutdown_cuts_who_does_not_go(running, clock) -> None:
         clock.advance(30)
         await stopping
         assert not running.relay.connections
-
-
-class Keys:
-    """A JWKS endpoint that can be away."""
-
-    def __init__(self, issuer) -> None:
-        self.issuer = issuer
-        self.away = False
-
-    async def __call__(self) -> object:
-        if self.away:
-            raise OSError("away")
-        return self.issuer.jwks()
-
-
-async def test_jwks_unreachable_at_start_and_later(start_relay, clock) -> None:
-    running = await start_relay()
-    keys = Keys(running.issuer)
-    keys.away = True
-    running = await start_relay(issuer=running.issuer, keys=FetchedKeys(keys, clock=clock.monotonic))
-    with pytest.raises(TransportError) as caught:
-        await running.connect(running.issuer.daemon())
-    assert (caught.value.http_status, caught.value.retry_after) == (503, 10)
-    keys.away = False
-    clock.now += 10
-    daemon = await running.daemon()
-    keys.away = True
-    clock.now += 600
-    client = await running.client(sid=1)
-    clock.now += 400
-    with pytest.raises(TransportError) as caught:
-        await running.connect(running.issuer.client())
-    assert caught.value.http_status == 503
-    await client.send(encode_data(1, bytes(28)))
-    assert await daemon.receive() == encode_data(1, bytes(28))
-
-
-async def test_a_key_rotated_under_load_refuses_nobody(start_relay, clock) -> None:
-    running = await start_relay()
-    old = running.issuer
-    new = type(old)(clock.unix, kid="k2")
-    published = [old]
-
-    async def fetch() -> object:
-        return {"keys": [key for issuer in published for key in issuer.jwks()["keys"]]}
-
-    running = await start_relay(issuer=old, keys=FetchedKeys(fetch, clock=clock.monotonic))
-    daemon = await running.daemon()
-    signing = old
-    for n in range(60):
-        if n == 10:
-            published = [old, new]
-        if n == 20:
-            signing = new
-        if n == 50:
-            published = [new]
-        client = await running.connect(signing.client())
-        clock.now += 15
-        await client.close()
-    assert running.relay.stats.refused == {}
-    clock.now += 301
-    with pytest.raises(TransportError) as caught:
-        await running.connect(old.client())
-    assert caught.value.http_status == 401
-    assert not daemon.closed
