@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import random
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -79,6 +80,21 @@ class Valve(asyncio.DatagramProtocol):
         self._front.close()
         self._back.close()
         await asyncio.sleep(0)
+
+
+class Vandal(Valve):
+    """A way that changes, cuts and makes up datagrams besides those that it passes on."""
+
+    def __init__(self, port: int, seed: int) -> None:
+        super().__init__(port)
+        self._random = random.Random(seed)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        at, byte = self._random.randrange(len(data)), self._random.randrange(256)
+        changed = data[:at] + bytes((byte,)) + data[at + 1 :]
+        made_up = data[: self._random.randrange(1, 20)] + self._random.randbytes(1200)
+        for each in self._random.sample([changed, data[:at] or data[:1], made_up, data], 4):
+            super().datagram_received(each, addr)
 
 
 async def held_back(connection: Any) -> None:
@@ -275,6 +291,21 @@ async def test_junk_and_other_versions_end_nothing() -> None:
         await connection.send(b"still here")
         assert await connection.receive() == b"still here"
         await connection.close()
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_way_that_spoils_datagrams_spoils_no_connection(seed: int) -> None:
+    errors: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    async with listening() as listener:
+        way = Vandal(port_of(listener), seed)
+        connection = await QuicTransport().connect(await way.start())
+        message = random.Random(seed).randbytes(50_000)
+        await connection.send(message)
+        assert await connection.receive() == message
+        await connection.close()
+        await way.close()
+    assert errors == []
 
 
 @given(st.binary(max_size=80))
