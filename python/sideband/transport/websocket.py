@@ -122,7 +122,12 @@ class WebSocketTransport(Transport):
 
     @override
     async def listen(self, endpoint: str, handler: ConnectionHandler) -> Listener:
-        """Serve WebSockets at `endpoint`; port 0 takes a free one, which `Listener.address` then names."""
+        """Serve WebSockets at `endpoint`; port 0 takes a free one, which `Listener.address` then names.
+
+        Raises:
+            TransportError: `tls_failure` for a `wss://` URL without `server_ssl_context`; `transport_failure` where the
+                URL is none, or cannot be listened at.
+        """
         url = _websocket_url(endpoint)
         if url.scheme == "wss" and self._server_ssl_context is None:
             raise TransportError("tls_failure", "listening at a wss:// URL needs server_ssl_context")
