@@ -62,9 +62,10 @@ def environment(platform: ServedPlatform, daemon: Program) -> dict[str, str]:
 def run(platform: ServedPlatform, environment: dict[str, str], tmp_path: Path) -> Run:
     """Runs a command with `--json` against the daemon, and returns its events."""
 
-    def run(command: str, *words: str, code: int = 0, **more: str) -> list[dict[str, Any]]:
+    def run(command: str, *words: str, code: int = 0, stdin: str = "", **more: str) -> list[dict[str, Any]]:
         done = subprocess.run(
             [*SIDEBAND, command, platform.first.daemon_id, *words, "--json"],
+            input=stdin,
             capture_output=True,
             text=True,
             env={**environment, **more},
@@ -112,6 +113,44 @@ def test_every_command_takes_the_way_that_was_asked_for(run: Run, words: tuple[s
     assert ready["event"] == "ready"
     assert ready["path"].startswith(path)
     assert more
+
+
+def test_connect_takes_the_way_that_was_asked_for(run: Run) -> None:
+    ready, info = run("connect", "--direct", stdin="info\n")
+    assert ready["path"].startswith("direct:")
+    assert info["path"] == ready["path"]
+
+
+def test_a_pipe_takes_the_way_that_was_asked_for(
+    platform: ServedPlatform, environment: dict[str, str], tmp_path: Path
+) -> None:
+    given = platform.daemon_environment("piping", platform.add_daemon())
+    (tmp_path / "photos").write_bytes(CONTENT)
+    words = ("pipe", "--listen", "photos", "--direct", "--json", "--api-key-file", given["SIDEBAND_API_KEY_FILE"])
+    with (tmp_path / "photos").open("rb") as photos, ExitStack() as stack:
+        daemon = stack.enter_context(
+            subprocess.Popen(
+                (*SIDEBAND, *words),
+                stdin=photos,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={**environment, **given},
+            )
+        )
+        stack.callback(daemon.kill)
+        assert daemon.stderr is not None
+        code = json.loads(daemon.stderr.readline())["code"]
+        done = subprocess.run(
+            (*SIDEBAND, "pipe", code, "photos", "--direct", "--json"),
+            input=b"",
+            capture_output=True,
+            env=environment,
+            timeout=SECONDS,
+            check=True,
+        )
+        assert daemon.wait(SECONDS) == 0
+    assert done.stdout == CONTENT
+    assert json.loads(done.stderr.splitlines()[0])["path"].startswith("direct:")
 
 
 def test_ls_and_call_stay_on_the_relay_unless_told_otherwise(run: Run) -> None:
@@ -176,6 +215,28 @@ def _cut(pid: int, platform: ServedPlatform) -> None:
                 held.shutdown(socket.SHUT_RDWR)
     finally:
         os.close(process)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("ping", ("--ice-server", "turn:192.0.2.1")),
+        ("get", ("file", "--ice-server", "stun://192.0.2.1")),
+    ],
+)
+def test_a_wrong_option_is_told_before_anything_is_sent(run: Run, command: str, words: tuple[str, ...]) -> None:
+    [told] = run(command, *words, code=2)
+    assert "--ice-server" in told["message"]
+
+
+def test_a_daemon_that_is_not_direct_has_no_use_for_servers(platform: ServedPlatform, tmp_path: Path) -> None:
+    given = platform.daemon_environment("idle")
+    words = ("daemon", "--no-host-candidates", "--no-codes", "--api-key-file", given["SIDEBAND_API_KEY_FILE"])
+    done = subprocess.run(
+        (*SIDEBAND, *words), capture_output=True, text=True, env={**os.environ, **given}, timeout=SECONDS, check=False
+    )
+    assert done.returncode == 2
+    assert "--direct" in done.stderr
 
 
 def test_a_wrong_server_is_told_before_anything_is_sent(run: Run) -> None:
