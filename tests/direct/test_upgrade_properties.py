@@ -196,3 +196,30 @@ async def test_the_relay_is_open_until_both_switches_have_come(side: int) -> Non
     await network.heal()
     check(network)
     await close(network)
+
+
+@pytest.mark.parametrize("fault", ["expire", "pause"])
+@pytest.mark.parametrize("side", [0, 1], ids=["client", "daemon"])
+async def test_what_a_channel_brought_before_it_was_given_up_does_not_count(side: int, fault: str) -> None:
+    network = Network()
+    await network.open()
+    network.client.upgrade.begin()
+    await network.settle()
+    await until_switching(network, 0)
+    await until_switching(network, 1)
+    end = network.ends[side]
+    network.flush(1 - side)
+    await network.settle()
+    await network.take(("write", 1 - side, 5_000))
+    await network.take(("send", 1 - side, 1))
+    assert any(wire.sent for wire in network.wires(1 - side))
+    # It comes by the channel before the `switch` comes by the relay, and waits for that.
+    await network.take(("direct", 1 - side, 10))
+    got, taken = len(end.got), len(end.taken)
+    await network.take((fault, side, 0))
+    assert end.upgrade.state.phase is Phase.IDLE
+    await network.settle()
+    assert (len(end.got), len(end.taken)) == (got, taken)
+    await network.heal()
+    check(network)
+    await close(network)
