@@ -34,7 +34,7 @@ from sideband.peer.remote import RemoteSide
 from sideband.peer.rpc import Rpc
 from sideband.peer.streams import PeerStreams, Stream, StreamHandler, StreamKeeper
 from sideband.peer.vendor_messages import VendorMessages
-from sideband.peer.waiting import Outcome, ReconnectCycle, ReconnectResult
+from sideband.peer.waiting import PeerWaits, ReconnectCycle, ReconnectResult
 from sideband.protocol import events as sbp
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ class Peer(RemoteSide):
         self._dial = dial
         self._machine = Lifecycle(options.connection, options.retry, options.random, accepted=dial is None)
         self._listeners = Listeners(self.report)
-        self._ready = Outcome()
-        self._attempt = Outcome()
-        self._cycle: ReconnectCycle | None = None
+        self._waits = PeerWaits()
         self._task: asyncio.Task[None] | None = None
         self._farewell = ""
         self._cancelled_work: set[asyncio.Task[None]] = set()
@@ -114,7 +112,7 @@ class Peer(RemoteSide):
     @property
     def reconnecting(self) -> ReconnectCycle | None:
         """The reconnect cycle under way, to be awaited for its `ReconnectResult`; None outside one."""
-        return self._cycle
+        return self._waits.cycle
 
     # Connecting
 
@@ -140,7 +138,7 @@ class Peer(RemoteSide):
             SidebandError: the attempt failed.
         """
         self.start()
-        await self._attempt.wait()
+        await self._waits.attempt.wait()
 
     async def disconnect(self) -> None:
         """Close the peer for good: calls fail with `peer_closed`, the other side is told. Idempotent."""
@@ -161,7 +159,7 @@ class Peer(RemoteSide):
         """
         if self.closed:
             raise PeerError("peer_closed", "the peer is closed") from self.error
-        await self._ready.wait()
+        await self._waits.ready.wait()
 
     async def __aenter__(self) -> Self:
         if self.state is PeerState.IDLE:
@@ -283,9 +281,7 @@ class Peer(RemoteSide):
         """
         actions = self._machine.handle(event)
         if isinstance(event, Failed):
-            self._attempt.fail(event.error)
-            if self.closed:
-                self._ready.fail(event.error if event.fatal else _closed_by(event.error))
+            self._waits.failed(event.error, fatal=event.fatal, closed=self.closed)
         return self._perform(actions)
 
     def leave(self, reason: str) -> None:
@@ -311,8 +307,7 @@ class Peer(RemoteSide):
         if self.state is PeerState.NEGOTIATING:
             self.apply(SessionOpened())
         else:
-            self._attempt.succeed()
-            self._ready.succeed()
+            self._waits.succeeded()
             self._perform([SendWaiting()])
         if changed and previous is not None:
             self._listeners.tell("path_changed", link.path)
@@ -378,9 +373,7 @@ class Peer(RemoteSide):
                 case DropConnection():
                     self._drop_session()
                 case CycleEnded():
-                    if self._cycle is not None:
-                        self._cycle.end(ReconnectResult(action.outcome, action.error))
-                        self._cycle = None
+                    self._waits.end_cycle(ReconnectResult(action.outcome, action.error))
                 case WaitToRetry():
                     delay = action.delay
                 case _:
@@ -391,19 +384,8 @@ class Peer(RemoteSide):
         if previous is PeerState.ACTIVE:
             self.rpc.deactivate()
             self.events.deactivate()
-            if state is not PeerState.CLOSED:
-                self._ready = Outcome()
-        if state is PeerState.CONNECTING:
-            self._attempt = Outcome()
-        elif state is PeerState.ACTIVE:
-            self._attempt.succeed()
-            self._ready.succeed()
-        elif state is PeerState.RECONNECTING and self._cycle is None:
-            self._cycle = ReconnectCycle()
-        elif state is PeerState.CLOSED:
-            closed = PeerError("peer_closed", "the peer was disconnected")
-            self._attempt.fail(closed)
-            self._ready.fail(closed)
+        self._waits.entered(state, previous)
+        if state is PeerState.CLOSED:
             self.rpc.close()
             self._keep(self.events.close())
             self._keep(self._streams.close())
@@ -425,9 +407,3 @@ class Peer(RemoteSide):
     def _wake(self) -> None:
         if self._session is not None:
             self._session.wake()
-
-
-def _closed_by(error: BaseException) -> PeerError:
-    closed = PeerError("peer_closed", f"the peer gave up: {error}")
-    closed.__cause__ = error
-    return closed

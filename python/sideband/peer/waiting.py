@@ -7,7 +7,10 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Outcome", "ReconnectCycle", "ReconnectResult"]
+from sideband.errors import PeerError
+from sideband.peer.lifecycle import PeerState
+
+__all__ = ["Outcome", "PeerWaits", "ReconnectCycle", "ReconnectResult"]
 
 
 class Outcome:
@@ -84,3 +87,56 @@ class ReconnectCycle:
     async def _wait(self) -> ReconnectResult:
         await self._ended.wait()
         return self.result or ReconnectResult("aborted")
+
+
+class PeerWaits:
+    """All that callers of one peer wait for.
+
+    Attributes:
+        ready: an active session.
+        attempt: the end of the attempt under way, well or not.
+        cycle: the reconnect cycle under way, or None.
+    """
+
+    def __init__(self) -> None:
+        self.ready = Outcome()
+        self.attempt = Outcome()
+        self.cycle: ReconnectCycle | None = None
+
+    def entered(self, state: PeerState, previous: PeerState) -> None:
+        """The peer went from one state to another."""
+        if previous is PeerState.ACTIVE and state is not PeerState.CLOSED:
+            self.ready = Outcome()
+        if state is PeerState.CONNECTING:
+            self.attempt = Outcome()
+        elif state is PeerState.ACTIVE:
+            self.succeeded()
+        elif state is PeerState.RECONNECTING and self.cycle is None:
+            self.cycle = ReconnectCycle()
+        elif state is PeerState.CLOSED:
+            closed = PeerError("peer_closed", "the peer was disconnected")
+            self.attempt.fail(closed)
+            self.ready.fail(closed)
+
+    def succeeded(self) -> None:
+        """A session is active."""
+        self.attempt.succeed()
+        self.ready.succeed()
+
+    def failed(self, error: BaseException, *, fatal: bool, closed: bool) -> None:
+        """An attempt failed, which perhaps closed the peer."""
+        self.attempt.fail(error)
+        if closed:
+            self.ready.fail(error if fatal else _closed_by(error))
+
+    def end_cycle(self, result: ReconnectResult) -> None:
+        """The reconnect cycle under way, if any, is over."""
+        cycle, self.cycle = self.cycle, None
+        if cycle is not None:
+            cycle.end(result)
+
+
+def _closed_by(error: BaseException) -> PeerError:
+    closed = PeerError("peer_closed", f"the peer gave up: {error}")
+    closed.__cause__ = error
+    return closed
