@@ -5,71 +5,44 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from sideband import direct
 from sideband.errors import PeerError
 from sideband.peer import Peer, PeerOptions
-from tests.support.relay_harness import PAUSE, QUICK, World, until
+from tests.support.relay_harness import PAUSE, QUICK, CuttingProxy, World, until
 
 HANDSHAKE, RECORDS = 3, 4
 """Messages of a handshake, and records that may pass after it."""
 
 
-class MessageCutter:
-    """Forwards TCP to a port, and cuts everything once so many messages have passed, of both directions together."""
+class MessageCutter(CuttingProxy):
+    """Cuts everything, for good, once so many messages have passed, of both directions together."""
 
     def __init__(self, port: int, messages: int) -> None:
-        self._target = port
+        super().__init__(port)
         self._left = messages
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
-        self.cut = asyncio.Event()
-        self.port = 0
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.close()
-        self._cut()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        await self._server.wait_closed()
-
-    def _cut(self) -> None:
-        self.cut.set()
-        for writer in self._writers:
-            writer.transport.abort()
+        self.refusing = messages <= 0
+        self.done = asyncio.Event()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        self._writers.add(writer)
-        if self._left <= 0:
-            self._cut()
-            return
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        self._writers.add(far_writer)
-        await asyncio.gather(self._copy(reader, far_writer), self._copy(far_reader, writer))
+        if self.refusing:
+            self.done.set()
+        await super()._serve(reader, writer)
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            while not self.cut.is_set():
+            while not self.refusing:
                 size = await reader.readexactly(4)
                 writer.write(size + await reader.readexactly(int.from_bytes(size, "big")))
                 await writer.drain()
                 self._left -= 1
                 if self._left <= 0:
-                    self._cut()
+                    self.refusing = True
+                    self.done.set()
+                    self.cut()
         writer.close()
 
 
@@ -106,7 +79,7 @@ async def test_a_channel_cut_after_each_message_leaves_a_whole_session(
         async with world.client(options=options("client", timeout=0.5, **client)) as peer:
             peer.on("disconnected", lost.append)
             ticks = 0
-            while not between.cut.is_set():
+            while not between.done.is_set():
                 peer.events.emit("tick", ticks)
                 ticks += 1
                 # Once the relay has been left, a call may fail with the channel: the event is told a turn later.
