@@ -168,6 +168,7 @@ async def test_a_redirect_to_nowhere(front: FaultyFront, location: str) -> None:
         (formatdate(time.time() - 600, usegmt=True), 0.0, 0.0),
         ("999999999", 3600.0, 3600.0),
     ],
+    ids=["seconds", "a date to come", "a date gone by", "too many seconds"],
 )
 async def test_retry_after_in_both_forms(front: FaultyFront, header: str, least: float, most: float) -> None:
     front.fail("relay.createSession", refuses(429, "TOO_MANY_REQUESTS", retry_after=header))

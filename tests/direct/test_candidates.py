@@ -65,7 +65,7 @@ def channels(transport: UpgradeTransport, ready: list[object]) -> Channels:
         "2130706433",
         "0x7f000001",
         "0177.0.0.1",
-        *(f"[{address}]" if address.version == 6 else str(address) for address in METADATA_ADDRESSES),
+        *(f"[{address}]" if address.version == 6 else str(address) for address in sorted(METADATA_ADDRESSES, key=str)),
     ],
 )
 def test_what_is_refused(host: str) -> None:

@@ -49,7 +49,9 @@ CASES: list[tuple[TrustPolicy, bool, bytes | None, bool]] = [
 
 
 @pytest.mark.parametrize("listener", [False, True], ids=["dialler", "listener"])
-@pytest.mark.parametrize(("policy", "answer", "before", "taken"), CASES)
+@pytest.mark.parametrize(
+    ("policy", "answer", "before", "taken"), CASES, ids=lambda value: "known" if value == OLD else None
+)
 async def test_the_policies_hold_on_either_side(
     sides: Sides, policy: TrustPolicy, answer: bool, before: bytes | None, taken: bool, listener: bool
 ) -> None:
