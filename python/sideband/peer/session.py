@@ -152,10 +152,7 @@ class Session:
     def wants_write(self) -> bool:
         """Whether `take` would return something now. May be True once when a full window turns out to hold all back."""
         return self.connection.wants_write or (
-            self.streams is not None
-            and self.error is None
-            and not self.connection.holding
-            and self.streams.wants_write
+            self.streams is not None and self.error is None and not self.connection.holding and self.streams.wants_write
         )
 
     @property
