@@ -92,7 +92,7 @@ def test_the_first_account_is_made_once_and_for_its_owner_alone(tmp_path: Path) 
         capture_output=True,
         check=True,
     )
-    assert len(listed.stdout.splitlines()) == 1
+    assert [json.loads(line)["event"] for line in listed.stdout.splitlines()] == ["ready", "account"]
 
 
 def test_a_server_that_others_reach_begins_without_an_account(tmp_path: Path) -> None:
