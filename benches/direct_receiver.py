@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from sideband import direct
+from sideband import direct, tune_allocator
 from sideband.identity import MemoryIdentityKeyStore, NoiseKeyPair, generate_identity_key_pair
 from sideband.peer import (
     ConnectionParams,
@@ -190,6 +190,7 @@ def _tell(*words: object) -> None:
 
 
 if __name__ == "__main__":
+    tune_allocator()
     kind, *more = sys.argv[1:]
     match kind:
         case "plain" | "tls":

@@ -14,7 +14,7 @@ from sideband.secure_relay import backend
 __all__ = ["machine_facts", "to_markdown", "write_report"]
 
 _ROOT = Path(__file__).parent.parent
-_PACKAGES = ("sideband", "cryptography", "aiohttp")
+_PACKAGES = ("sideband", "cryptography", "aiohttp", "aioquic", "qh3", "aiortc", "wrtc")
 
 
 def write_report(name: str, title: str, result: SuiteResult, settings: Settings, folder: Path) -> Path:
