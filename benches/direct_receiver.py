@@ -190,10 +190,11 @@ def _tell(*words: object) -> None:
 
 
 if __name__ == "__main__":
-    tune_allocator()
     kind, *more = sys.argv[1:]
+    if kind in ("plain-tuned", "tcp", "quic", "webrtc", "moving"):
+        tune_allocator()  # as our commands do
     match kind:
-        case "plain" | "tls":
+        case "plain" | "plain-tuned" | "tls":
             asyncio.run(_plain(*more))
         case "bare-quic":
             asyncio.run(_bare_quic(*more))

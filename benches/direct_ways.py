@@ -84,7 +84,7 @@ def move(kind: str, to: Receiver, size: int, authority: str) -> float:
         RuntimeError: not all came.
     """
     match kind:
-        case "plain" | "tls":
+        case "plain" | "plain-tuned" | "tls":
             work = _by_socket(to.address, size, authority if kind == "tls" else None)
         case "bare-quic":
             work = _by_bare_quic(to.address, size)
