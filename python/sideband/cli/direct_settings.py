@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sideband.cli.config import config_path, load_config
 from sideband.errors import ConfigError, IdentityStoreError
-from sideband.identity.private_file import read_private
 
 if TYPE_CHECKING:
     from sideband.direct import DirectPolicy, IceServer
@@ -75,6 +74,8 @@ def _on_command_line(urls: Sequence[str]) -> tuple[IceServer, ...]:
 
 
 def _content(path: Path) -> bytes:
+    from sideband.identity.private_file import read_private
+
     try:
         content = read_private(path)
     except IdentityStoreError as error:
