@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sideband.direct.upgrade import Phase
-from tests.support.upgrade_network import Network, Step, check, close, run
+from tests.support.upgrade_network import Network, Step, begun, check, close, run
 
 WALKS = int(os.environ.get("SIDEBAND_UPGRADE_WALKS", "100"))
 """Random walks; a long run takes thousands."""
@@ -152,10 +152,7 @@ async def until_switching(network: Network, side: int, *, busy: bool = False) ->
 @pytest.mark.parametrize("side", [0, 1], ids=["client", "daemon"])
 @pytest.mark.parametrize("arrived", range(6))
 async def test_frames_on_the_relay_when_a_side_goes_back_count_once(side: int, arrived: int, large: int) -> None:
-    network = Network()
-    await network.open()
-    network.client.upgrade.begin()
-    await network.settle()
+    network = await begun()
     await until_switching(network, side, busy=True)
     network.ends[1 - side].send(large)
     await network.write(1 - side, 20_000)
@@ -177,10 +174,7 @@ async def test_frames_on_the_relay_when_a_side_goes_back_count_once(side: int, a
 
 @pytest.mark.parametrize("side", [0, 1], ids=["client", "daemon"])
 async def test_the_relay_is_open_until_both_switches_have_come(side: int) -> None:
-    network = Network()
-    await network.open()
-    network.client.upgrade.begin()
-    await network.settle()
+    network = await begun()
     await until_switching(network, 0)
     await until_switching(network, 1)
     for end in network.ends:
@@ -201,10 +195,7 @@ async def test_the_relay_is_open_until_both_switches_have_come(side: int) -> Non
 @pytest.mark.parametrize("fault", ["expire", "pause"])
 @pytest.mark.parametrize("side", [0, 1], ids=["client", "daemon"])
 async def test_what_a_channel_brought_before_it_was_given_up_does_not_count(side: int, fault: str) -> None:
-    network = Network()
-    await network.open()
-    network.client.upgrade.begin()
-    await network.settle()
+    network = await begun()
     await until_switching(network, 0)
     await until_switching(network, 1)
     end = network.ends[side]

@@ -33,7 +33,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-__all__ = ["End", "Network", "Step", "check", "close", "run", "turns"]
+__all__ = ["End", "Network", "Step", "begun", "check", "close", "run", "turns"]
 
 Step = tuple[str, int, int]
 """What happens, at which side, how much of it."""
@@ -362,12 +362,18 @@ class Network:
         await self.settle()
 
 
-async def run(steps: Sequence[Step], *, offered: bool = False) -> Network:
-    """Take the steps, heal what can be healed, and return what came of it."""
+async def begun() -> Network:
+    """Return two sides that have greeted each other, and whose client has begun an attempt."""
     network = Network()
     await network.open()
     network.client.upgrade.begin()
     await network.settle()
+    return network
+
+
+async def run(steps: Sequence[Step], *, offered: bool = False) -> Network:
+    """Take the steps, heal what can be healed, and return what came of it."""
+    network = await begun()
     if offered:
         for side in (0, 1):
             network.deliver(side, 10)

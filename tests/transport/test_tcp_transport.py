@@ -133,6 +133,7 @@ async def test_a_session_that_does_not_take_what_it_decoded_stops_the_reading() 
         assert not held._reading_paused
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
+        writer.transport.abort()  # or the other side would be waited for
         await held.close()
 
 
@@ -152,6 +153,7 @@ async def test_what_a_decoder_refuses_is_told_after_all_that_came_before_it() ->
         writer.write(b"bad!")
         with pytest.raises(SbdpError):
             await held.receive_many()
+        writer.close()  # or the other side would be waited for
         await held.close()
 
 
