@@ -92,6 +92,7 @@ candidates = st.text(max_size=60) | st.builds(
 )
 
 
+@example("tcp://[]@")
 @given(candidates)
 def test_candidates(candidate: str) -> None:
     if may_dial(candidate, DirectPolicy()):

@@ -70,7 +70,7 @@ def may_dial(candidate: str, policy: DirectPolicy) -> bool:
     try:
         url = URL(candidate)
         return _may_dial(url.host or "", str(url.explicit_port or 0), policy)
-    except ValueError:
+    except (ValueError, IndexError):  # yarl raises the latter for tcp://[]@
         return False
 
 
