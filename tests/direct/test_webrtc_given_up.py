@@ -47,12 +47,13 @@ async def _give_up_at(moment: int) -> bool:
     client, daemon = WebRtcOffer(), WebRtcOffer()
     answer = await daemon.answer(await client.offer())
     assert client._pc.sctp is not None
-    reached, seen = asyncio.Event(), 0
+    reached, seen, had = asyncio.Event(), 0, False
 
     def happened(_: object) -> None:
-        nonlocal seen
+        nonlocal seen, had
         seen += 1
-        if seen > moment or client._pc.connection_state == "connected":
+        if not reached.is_set() and (seen > moment or client._pc.connection_state == "connected"):
+            had = client._connection.done()
             reached.set()
 
     for name in MOMENTS:
@@ -70,4 +71,4 @@ async def _give_up_at(moment: int) -> bool:
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(others)
     assert [client._pc.connection_state, daemon._pc.connection_state] == ["closed", "closed"]
-    return opened
+    return had
