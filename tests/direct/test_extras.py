@@ -85,3 +85,28 @@ asyncio.run(main())
 """,
     )
     assert told.split() == left
+
+
+def test_what_takes_long_to_load_is_loaded_beside_the_session_that_is_to_move() -> None:
+    told = run(
+        "nothing",
+        """
+import threading
+from sideband.direct.channels import Channels
+from sideband.peer.clock import LoopClock
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("qh3", "webrtc"):
+            print(name, threading.current_thread() is threading.main_thread())
+
+async def gather():
+    channels = Channels(bytes(16), direct.DirectPolicy(), client=True, clock=LoopClock(), on_ready=print)
+    await channels.gather()
+    await channels.close()
+
+sys.meta_path.insert(0, Watch())
+asyncio.run(gather())
+""",
+    )
+    assert told.splitlines() == ["qh3 False", "webrtc False"]

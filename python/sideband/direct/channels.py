@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -93,6 +94,11 @@ class Channels:
             remote: what that side has told already, on the daemon.
         """
         policy = self._policy
+        for name in policy.transports:
+            if name != "webrtc" or self._client or (remote is not None and remote.description):
+                await _load(name)
+        if self._closed:
+            return Offer(self._key.public_key)
         hosts = own_addresses(loopback=policy.loopback) if policy.host_candidates else []
         given = [address for address in policy.addresses if "://" not in address]
         candidates = [address for address in policy.addresses if "://" in address]
@@ -254,3 +260,9 @@ class Channels:
         task = asyncio.get_running_loop().create_task(work, name="sideband direct dial")
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
+
+
+async def _load(transport: str) -> None:
+    # In a thread: libwebrtc takes a quarter of a second, in which a live session would stand still.
+    with contextlib.suppress(ConfigError):  # said where it is used
+        await asyncio.to_thread(importlib.import_module, f"sideband.transport.{transport}")
